@@ -1,0 +1,1 @@
+"""The DiffusionPipeline subclasses, installed as `anyviews.pipelines`."""

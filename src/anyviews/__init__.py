@@ -1,0 +1,34 @@
+"""Feed-forward 3D from photos as ordinary Hugging Face models and pipelines.
+
+Every public name is resolved on first use, so `import anyviews` costs little beyond torch.
+"""
+
+from importlib import import_module
+
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Cameras": "anyviews.cameras",
+    "Views": "anyviews.views",
+    "CropRecord": "anyviews.views",
+    "Scene": "anyviews.scene",
+    "PointCloud": "anyviews.scene",
+    "MVGDTransformerModel": "anyviews.models.mvgd",
+    "MVGDImageEncoder": "anyviews.models.mvgd",
+    "MVGDProcessor": "anyviews.models.mvgd",
+    "MVGDPipeline": "anyviews.pipelines",
+    "MVGDPipelineOutput": "anyviews.pipelines",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'anyviews' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

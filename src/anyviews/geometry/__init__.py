@@ -1,0 +1,1 @@
+"""Pure tensor functions: rays, alignment, camera paths, depth maps."""

@@ -1,0 +1,198 @@
+"""Views: photos with their cameras, masks and depth, and the record of every crop and resize."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .cameras import Cameras
+
+
+@dataclass(frozen=True)
+class CropRecord:
+    """How the pixels of each view came from its original photo: current = original * scale + offset, as (x, y).
+
+    Args:
+        original_sizes: [V, 2], (height, width) of the original photos in pixels.
+        scale: [V, 2], current pixels per original pixel.
+        offset: [V, 2], in current pixels.
+    """
+
+    original_sizes: Int[Tensor, "views 2"]
+    scale: Float[Tensor, "views 2"]
+    offset: Float[Tensor, "views 2"]
+
+    @classmethod
+    def identity(cls, original_sizes: Int[Tensor, "views 2"]) -> "CropRecord":
+        """The record of untouched photos."""
+        scale = torch.ones(len(original_sizes), 2, device=original_sizes.device)
+        return cls(original_sizes, scale, torch.zeros_like(scale))
+
+    def then(self, scale: Float[Tensor, "views 2"], offset: Float[Tensor, "views 2"]) -> "CropRecord":
+        """The record after one more map new = current * scale + offset."""
+        return replace(self, scale=self.scale * scale, offset=self.offset * scale + offset)
+
+    def to_original(self, pixels: Float[Tensor, "views points 2"]) -> Float[Tensor, "views points 2"]:
+        """Map current pixels (x, y) to pixels of the original photos."""
+        return (pixels - self.offset[:, None]) / self.scale[:, None]
+
+    def to_current(self, pixels: Float[Tensor, "views points 2"]) -> Float[Tensor, "views points 2"]:
+        """Map pixels (x, y) of the original photos to current pixels."""
+        return pixels * self.scale[:, None] + self.offset[:, None]
+
+    def __getitem__(self, index) -> "CropRecord":
+        return CropRecord(self.original_sizes[index], self.scale[index], self.offset[index])
+
+
+@dataclass(frozen=True)
+class Views:
+    """Photos of one scene or object, all of one size.
+
+    Args:
+        images: [V, 3, H, W], sRGB in [0, 1].
+        cameras: V cameras of these images (not of the original photos), or None for unposed photos.
+        masks: [V, 1, H, W] in [0, 1], 1 on the object, or None.
+        depths: [V, 1, H, W], z-depth in world units, 0 where unknown, or None.
+        names: V labels (file names) for messages and exports.
+        record: how the images came from the original photos; by default they are the original photos.
+    """
+
+    images: Float[Tensor, "views 3 height width"]
+    cameras: Cameras | None = None
+    masks: Float[Tensor, "views 1 height width"] | None = None
+    depths: Float[Tensor, "views 1 height width"] | None = None
+    names: tuple[str, ...] = ()
+    record: CropRecord | None = None
+
+    def __post_init__(self):
+        count = len(self.images)
+        if not self.names:
+            object.__setattr__(self, "names", tuple(f"view {i}" for i in range(count)))
+        if self.record is None:
+            sizes = torch.tensor(self.images.shape[-2:]).expand(count, 2)
+            object.__setattr__(self, "record", CropRecord.identity(sizes))
+        for name in ("cameras", "masks", "depths", "names"):
+            value = getattr(self, name)
+            if value is not None and len(value) != count:
+                raise ValueError(f"{count} images but {len(value)} {name}; give one per image")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def height(self) -> int:
+        return self.images.shape[-2]
+
+    @property
+    def width(self) -> int:
+        return self.images.shape[-1]
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "Views":
+        """A selection of views, always with the view dimension kept."""
+        index = torch.arange(len(self))[index].reshape(-1)
+        pick = {name: getattr(self, name) for name in ("cameras", "masks", "depths")}
+        return Views(
+            self.images[index],
+            names=tuple(self.names[i] for i in index.tolist()),
+            record=self.record[index],
+            **{name: None if value is None else value[index] for name, value in pick.items()},
+        )
+
+    def validate(self) -> "Views":
+        """Raise ValueError that names the first unusable image or camera; return self otherwise."""
+        if len(self) == 0:
+            raise ValueError("no images: give at least one view")
+        for image, name in zip(self.images, self.names, strict=True):
+            if not image.isfinite().all():
+                raise ValueError(f"{name}: the image holds NaN or infinity; accepted is sRGB in [0, 1]")
+            if image.min() < -1e-3 or image.max() > 1 + 1e-3:
+                raise ValueError(
+                    f"{name}: image values span [{image.min():.3g}, {image.max():.3g}]; accepted is sRGB in [0, 1] "
+                    "(divide 8-bit values by 255)"
+                )
+        if self.cameras is not None:
+            self.cameras.validate(names=self.names)
+            if (self.cameras.height, self.cameras.width) != (self.height, self.width):
+                raise ValueError(
+                    f"cameras are for {self.cameras.height}x{self.cameras.width} pixels but the images have "
+                    f"{self.height}x{self.width}; use Views.fit or Cameras.resize, which change both"
+                )
+        return self
+
+    def crop(self, top: int, left: int, height: int, width: int) -> "Views":
+        """The window of (height, width) pixels at (top, left) of every view, recorded."""
+        if top < 0 or left < 0 or top + height > self.height or left + width > self.width:
+            raise ValueError(
+                f"crop of {height}x{width} at ({top}, {left}) leaves the {self.height}x{self.width} images"
+            )
+        window = (..., slice(top, top + height), slice(left, left + width))
+        offset = torch.tensor([[-float(left), -float(top)]]).expand(len(self), 2)
+        return replace(
+            self,
+            images=self.images[window],
+            cameras=None if self.cameras is None else self.cameras.crop(top, left, height, width),
+            masks=None if self.masks is None else self.masks[window],
+            depths=None if self.depths is None else self.depths[window],
+            record=self.record.then(torch.ones_like(offset), offset),
+        )
+
+    def resize(self, height: int, width: int) -> "Views":
+        """Every view resized to (height, width), recorded: images with anti-aliasing, depth to the nearest sample."""
+        scale = torch.tensor([[width / self.width, height / self.height]]).expand(len(self), 2)
+        size = (height, width)
+
+        def smooth(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            return F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False)
+
+        return replace(
+            self,
+            images=smooth(self.images),
+            cameras=None if self.cameras is None else self.cameras.resize(height, width),
+            masks=smooth(self.masks),
+            # averaging depth over an edge would invent surfaces in the air
+            depths=None if self.depths is None else F.interpolate(self.depths, size, mode="nearest-exact"),
+            record=self.record.then(scale, torch.zeros_like(scale)),
+        )
+
+    def fit(self, height: int, width: int) -> "Views":
+        """Crop the largest centred window of the aspect ratio of (height, width), then resize it to that size."""
+        aspect = width / height
+        crop_width = min(self.width, max(1, round(self.height * aspect)))
+        crop_height = min(self.height, max(1, round(self.width / aspect)))
+        top, left = (self.height - crop_height) // 2, (self.width - crop_width) // 2
+        return self.crop(top, left, crop_height, crop_width).resize(height, width)
+
+    def original_cameras(self) -> Cameras:
+        """The cameras in pixels of the original photos (undoes every crop and resize)."""
+        if self.cameras is None:
+            raise ValueError("these views have no cameras")
+        scale, offset = 1 / self.record.scale, -self.record.offset / self.record.scale
+        scale, offset = scale.to(self.cameras.intrinsics), offset.to(self.cameras.intrinsics)
+        undone = self.cameras.affine(scale, offset, self.height, self.width)
+        return replace(undone, image_sizes=self.record.original_sizes.to(self.cameras.device))
+
+    @classmethod
+    def cat(cls, views: Sequence["Views"]) -> "Views":
+        """Concatenate views of equal image size; a field that any of them lacks is dropped."""
+
+        def joined(name):
+            values = [getattr(v, name) for v in views]
+            return None if any(value is None for value in values) else torch.cat(values)
+
+        record = CropRecord(
+            *(torch.cat([getattr(v.record, name) for v in views]) for name in CropRecord.__dataclass_fields__)
+        )
+        has_cameras = all(v.cameras is not None for v in views)
+        return cls(
+            joined("images"),
+            cameras=Cameras.cat([v.cameras for v in views]) if has_cameras else None,
+            masks=joined("masks"),
+            depths=joined("depths"),
+            names=sum((v.names for v in views), ()),
+            record=record,
+        )
