@@ -1,0 +1,125 @@
+"""Endless training scenes, rendered on the fly by the procedural world."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from .samples import Sample, derive_seed, seeded_permutation
+from .world import render_world
+
+
+# Scene seeds in [0, 2**40) are for training, those in [2**40, 2**41) are held out for tests and benchmarks.
+HELD_OUT_SEED_START = 2**40
+
+SPLIT_SEED_STARTS = {"train": 0, "test": HELD_OUT_SEED_START}
+
+# Odd, so that seed -> first scene is one-to-one; the golden ratio keeps the ranges of neighbouring seeds far apart.
+SEED_STRIDE = 0x9E3779B97F4A7C15
+
+
+class ProceduralSamples(IterableDataset):
+    """Endless rooms or objects; a pure function of its arguments, the worker and the position.
+
+    Scenes are rendered in blocks, and each is yielded several times in an order shuffled within the block, every time
+    with another `Sample.seed`, because rendering a scene costs as much as a small training step.
+    Ranks and workers take turns at the blocks, so no two of them ever see the same scene.
+
+    Args:
+        kind: "room" or "object".
+        views: images per scene.
+        height: image height in pixels.
+        width: image width in pixels.
+        split: "train", or "test" for the scene seeds from HELD_OUT_SEED_START on, which training never sees.
+        seed: another seed gives other scenes in another order.
+        rank: index of this process among `world_size` processes.
+        world_size: number of processes that share the stream.
+        block: scenes rendered at once.
+        repeats: how often each scene is yielded.
+        device: where to render; samples stay there.
+        transform: applied to each sample in the worker.
+
+    Raises:
+        ValueError: for an unknown split, or a rank outside the world.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["room", "object"] = "room",
+        *,
+        views: int = 8,
+        height: int = 64,
+        width: int = 64,
+        split: str = "train",
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        block: int = 64,
+        repeats: int = 4,
+        device: str | torch.device = "cpu",
+        transform: Callable[[Sample], Any] | None = None,
+    ):
+        super().__init__()
+        if split not in SPLIT_SEED_STARTS:
+            raise ValueError(f"split {split!r} is unknown; procedural scenes have {sorted(SPLIT_SEED_STARTS)}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} is outside a world of {world_size}; accepted are 0 to {world_size - 1}")
+        self.kind, self.views, self.height, self.width = kind, views, height, width
+        self.split, self.seed, self.rank, self.world_size = split, seed, rank, world_size
+        self.block, self.repeats, self.device, self.transform = block, repeats, device, transform
+        self._block_index, self._offset, self._resumed = 0, 0, False
+
+    def _stream(self) -> tuple[int, int]:
+        """Index of this worker among the workers of all ranks, and their number."""
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        return self.rank * workers + worker, self.world_size * workers
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the next sample stands: block of this stream, offset in it, and the number of streams."""
+        return {"block": self._block_index, "offset": self._offset, "streams": self._stream()[1]}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a state at the next `iter`.
+
+        Raises:
+            ValueError: if the state was taken with another number of processes or workers, which share the scenes
+                differently.
+        """
+        streams = self._stream()[1]
+        if state["streams"] != streams:
+            raise ValueError(
+                f"this state was taken with {state['streams']} readers (processes x workers) but there are {streams}; "
+                "resume with the same number, or start the data afresh with another seed"
+            )
+        self._block_index, self._offset, self._resumed = state["block"], state["offset"], True
+
+    def set_epoch(self, epoch: int) -> None:
+        """Does nothing: the stream is endless and has no epochs; here so that all sources are driven alike."""
+
+    def scene_seeds(self, block_index: int) -> list[int]:
+        """Scene seeds of a block, counted over all ranks and workers."""
+        first = self.seed * SEED_STRIDE + block_index * self.block
+        return [SPLIT_SEED_STARTS[self.split] + (first + i) % HELD_OUT_SEED_START for i in range(self.block)]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._resumed:
+            self._block_index, self._offset = 0, 0
+        self._resumed = False
+        stream, streams = self._stream()
+        while True:
+            block_index = self._block_index * streams + stream
+            scene_seeds = self.scene_seeds(block_index)
+            world = render_world(
+                torch.tensor(scene_seeds), self.views, self.height, self.width, kind=self.kind, device=self.device
+            )
+            order = seeded_permutation(self.block * self.repeats, "order", self.seed, block_index)
+            for offset in range(self._offset, len(order)):
+                scene, repeat = order[offset] % self.block, order[offset] // self.block
+                seed = derive_seed("sample", self.seed, scene_seeds[scene], repeat)
+                sample = Sample(f"{self.kind}-{scene_seeds[scene]}", world.scene(scene), seed)
+                # moved on before the yield: a state taken between two samples points at the second
+                self._offset = offset + 1
+                yield self.transform(sample) if self.transform else sample
+            self._block_index, self._offset = self._block_index + 1, 0
