@@ -1,0 +1,102 @@
+"""Writing without leaving anything half-written: a temporary sibling, renamed when it is complete."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+
+@contextmanager
+def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write to; rename it to `path` on success and remove it on failure.
+
+    Args:
+        path: the file wanted; missing parent folders are made.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        ValueError: if `path` exists and may not be replaced, or is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a file name such as {path / f'scene{path.suffix}'} is accepted")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists already; give another name, or overwrite=True (--overwrite) to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the suffix stays last: writers choose the container by it
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling folder to write into; rename it to `path` on success and remove it on failure.
+
+    Args:
+        path: the folder wanted; missing parent folders are made.
+        overwrite: whether an existing folder with content may be replaced, as a whole.
+
+    Raises:
+        ValueError: if `path` is a file, has content and may not be replaced, or holds the working or home folder.
+    """
+    path = Path(path).resolve()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; a new or empty folder is accepted")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise ValueError(
+                f"the folder {path} is not empty; give a new one, or overwrite=True (--overwrite) to replace all of it"
+            )
+        if any(kept.resolve().is_relative_to(path) for kept in (Path.cwd(), Path.home())):
+            raise ValueError(f"{path} holds the working or home folder and is not replaced; give a folder inside it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    replaced = path.with_name(f"{temporary.name}.replaced")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            os.replace(path, replaced)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if replaced.exists():
+                os.replace(replaced, path)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file, with errors that name the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; a JSON object with the key 'frames' is accepted")
+    return content
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a JSON object, indented."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def json_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The key `frames` of a cameras file, checked to be a list of objects with at least one entry."""
+    if "frames" not in content:
+        raise ValueError(f"{path} has no key 'frames'; found {sorted(content)[:12]}")
+    frames = content["frames"]
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError(f"{path}: 'frames' must be a list of objects, one per photo, and not empty")
+    return frames
