@@ -1,0 +1,1 @@
+"""What the training scripts share: arguments, the loop, checkpoints, averaged weights, logs, publishing."""

@@ -1,0 +1,247 @@
+"""train: the loop that all training scripts share."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.logging import get_logger
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, send_to_device, set_seed
+from diffusers.models.attention_dispatch import attention_backend
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from .arguments import DataArguments, TrainingArguments
+from .checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from .method import Method
+from .optimization import decay_groups, enable_gradient_checkpointing, stop_on_signal
+from .publishing import export_whole, upload
+from .stream import BatchStream
+from .tracking import LossLog, append_records, forget_after, start_trackers
+
+
+logger = get_logger(__name__)
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def train(method: Method, arguments: TrainingArguments, data: DataArguments) -> list[dict]:
+    """Train a method, and leave the trained model, the learning curve and the checkpoints in arguments.output_dir.
+
+    SIGTERM or SIGINT ends the run after the current step with a checkpoint and without an export; a second signal
+    ends it at once.
+
+    Args:
+        method: what is trained, on what loss.
+        arguments: how to train.
+        data: what to train on.
+
+    Returns:
+        One record per step of this launch: step, the losses averaged over processes, and the learning rate.
+
+    Raises:
+        ValueError: if output_dir holds an earlier run that is not continued.
+        FloatingPointError: if the loss is not finite.
+    """
+    run = Run(method, arguments, data)
+    with stop_on_signal() as signals:
+        run.loop(signals)
+    if not run.interrupted:
+        run.finish()
+    run.accelerator.end_training()
+    return run.log.records
+
+
+class Run:
+    """One launch of a training: what it holds, and the steps of its life in the order in which they happen."""
+
+    def __init__(self, method: Method, arguments: TrainingArguments, data: DataArguments):
+        self.method, self.arguments = method, arguments
+        self.started = time.monotonic()
+        self.output_dir = Path(arguments.output_dir)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
+        self.accelerator = accelerator = Accelerator(
+            gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+            mixed_precision=arguments.mixed_precision,
+            log_with=arguments.report_to,
+            project_config=ProjectConfiguration(str(self.output_dir), logging_dir=str(self.output_dir / "logs")),
+            # the other processes wait while the main one validates
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
+        )
+        start_trackers(accelerator, method.name, {**asdict(data), **asdict(arguments)})
+        if arguments.allow_tf32:
+            torch.set_float32_matmul_precision("high")
+        self._build_model()
+        self.stream = BatchStream(
+            method.open_dataset(data, accelerator.process_index, accelerator.num_processes),
+            batch_size=arguments.train_batch_size,
+            collate=method.collate,
+            num_workers=data.dataloader_num_workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+        self.generator = torch.Generator(accelerator.device)
+        self.generator.manual_seed(arguments.seed * 1_000_003 + accelerator.process_index)
+        self.step = 0
+        if checkpoint is not None:
+            self.step = load_checkpoint(accelerator, checkpoint, self.stream, self.generator, self.ema)
+        self._build_schedule()
+        self._open_log()
+        self.interrupted = False
+
+    def _build_model(self) -> None:
+        arguments, accelerator = self.arguments, self.accelerator
+        set_seed(arguments.seed)  # the same weights in all processes
+        model = self.method.build(arguments)
+        model.train()
+        if arguments.gradient_checkpointing:
+            enable_gradient_checkpointing(model)
+        if arguments.compile:
+            model.compile()
+        self.method.place(accelerator.device, DTYPES.get(accelerator.mixed_precision, torch.float32))
+        optimizer = torch.optim.AdamW(
+            decay_groups(model, arguments.adam_weight_decay),
+            lr=arguments.learning_rate,
+            betas=(arguments.adam_beta1, arguments.adam_beta2),
+            eps=arguments.adam_epsilon,
+        )
+        # neither the loader (see BatchStream) nor the schedule (see _build_schedule) is prepared
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.ema = None
+        if arguments.use_ema:
+            self.ema = EMAModel(self.parameters, decay=arguments.ema_max_decay, use_ema_warmup=True, foreach=True)
+        set_seed(arguments.seed, device_specific=True)  # different dropout in each process
+
+    def _build_schedule(self) -> None:
+        """The learning rate is a function of the step alone, so nothing of it is saved.
+
+        A run that is resumed with more steps or another rate thus follows its new schedule from its first step on.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = self.arguments.learning_rate
+        # by keyword: the third positional parameter is step_rules, unlike in transformers
+        self.schedule = get_scheduler(
+            self.arguments.lr_scheduler,
+            self.optimizer,
+            num_warmup_steps=self.arguments.lr_warmup_steps,
+            num_training_steps=self.arguments.max_train_steps,
+            last_epoch=self.step - 1,
+        )
+
+    def _open_log(self) -> None:
+        arguments, accelerator = self.arguments, self.accelerator
+        paths = [self.output_dir / "losses.jsonl", self.output_dir / "validation.jsonl"]
+        if accelerator.is_main_process:
+            for path in paths:
+                forget_after(path, self.step)
+        micro_batches = arguments.gradient_accumulation_steps * accelerator.num_processes
+        self.log = LossLog(accelerator, paths[0], examples_per_step=arguments.train_batch_size * micro_batches)
+
+    def loop(self, signals: list[int]) -> None:
+        """Train until max_train_steps, max_train_seconds or a signal; the last state is always saved."""
+        arguments = self.arguments
+        while self.step < arguments.max_train_steps:
+            learning_rate = self.schedule.get_last_lr()[0]
+            losses = self._train_step()
+            self.step += 1
+            self.log.record(self.step, learning_rate, losses)
+            self.interrupted, out_of_time = self._should_stop(signals)
+            last = self.interrupted or out_of_time or self.step == arguments.max_train_steps
+            if last or self.step % arguments.logging_steps == 0:
+                self.log.flush()
+            if arguments.validation_steps and not self.interrupted:
+                if last or self.step % arguments.validation_steps == 0:
+                    self._validate()
+            if last or self.step % arguments.checkpointing_steps == 0:
+                self._save()
+            if last:
+                break
+
+    def _train_step(self) -> dict[str, Tensor]:
+        """One optimiser step over gradient_accumulation_steps micro-batches; returns their mean losses."""
+        collected: list[dict[str, Tensor]] = []
+        for _ in range(self.arguments.gradient_accumulation_steps):
+            batch = send_to_device(next(self.stream), self.accelerator.device, non_blocking=True)
+            # the backward pass is inside because checkpointing calls the attention there again
+            with self.accelerator.accumulate(self.model), self._attention():
+                losses = self.method.loss(self.model, batch, self.generator)
+                self.accelerator.backward(losses["loss"])
+                collected.append({name: loss.detach().float() for name, loss in losses.items()})
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.parameters, self.arguments.max_grad_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.schedule.step()
+        if self.ema is not None:
+            self.ema.step(self.parameters)
+        return {name: torch.stack([losses[name] for losses in collected]).mean() for name in collected[0]}
+
+    def _attention(self) -> contextlib.AbstractContextManager:
+        """The attention backend that was asked for; it is a process-wide setting of diffusers, hence the context."""
+        name = self.arguments.attention_backend
+        if name == "auto":
+            if self.accelerator.device.type != "cpu":
+                return contextlib.nullcontext()
+            name = "_native_math"  # the fused kernel has a slow backward pass on a CPU
+        return attention_backend(name)
+
+    def _should_stop(self, signals: list[int]) -> tuple[bool, bool]:
+        """Whether a signal came, and whether the time is up, in any process."""
+        limit = self.arguments.max_train_seconds
+        out_of_time = limit is not None and time.monotonic() - self.started > limit
+        if self.accelerator.num_processes == 1:
+            return bool(signals), out_of_time
+        if self.step % self.arguments.logging_steps:  # agreeing stops the device: do it where the log does, too
+            return False, False
+        flags = torch.tensor([bool(signals), out_of_time], dtype=torch.float32, device=self.accelerator.device)
+        interrupted, out_of_time = (self.accelerator.reduce(flags, "sum") > 0).tolist()
+        return interrupted, out_of_time
+
+    @contextlib.contextmanager
+    def _averaged_model(self) -> Iterator[nn.Module]:
+        """The bare model in evaluation mode with the averaged weights; the training weights are put back after."""
+        if self.ema is not None:
+            self.ema.store(self.parameters)
+            self.ema.copy_to(self.parameters)
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        try:
+            yield self.accelerator.unwrap_model(self.model)
+        finally:
+            for module, training in modes.items():
+                module.training = training
+            if self.ema is not None:
+                self.ema.restore(self.parameters)
+
+    def _validate(self) -> None:
+        if self.accelerator.is_main_process:
+            folder = self.output_dir / "validation" / f"step-{self.step:08d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._averaged_model() as model, torch.no_grad():
+                scores = self.method.validate(model, self.step, folder)
+            append_records(self.output_dir / "validation.jsonl", [{"step": self.step, **scores}])
+            self.accelerator.log({f"validation/{name}": score for name, score in scores.items()}, self.step)
+            logger.info(f"step {self.step}: " + ", ".join(f"{name} {score:.5g}" for name, score in scores.items()))
+        self.accelerator.wait_for_everyone()
+        self.log.restart_clock()
+
+    def _save(self) -> None:
+        self.log.flush()
+        limit = self.arguments.checkpoints_total_limit
+        save_checkpoint(self.accelerator, self.output_dir, self.step, self.stream, self.generator, self.ema, limit)
+        self.log.restart_clock()
+
+    def finish(self) -> None:
+        """Export the averaged weights into output_dir, and upload it if asked to."""
+        if self.accelerator.is_main_process:
+            with self._averaged_model() as model:
+                export_whole(lambda folder: self.method.export(model, folder), self.output_dir)
+            if self.arguments.push_to_hub:
+                logger.info(f"uploaded to {upload(self.output_dir, self.arguments)}")
+        self.accelerator.wait_for_everyone()

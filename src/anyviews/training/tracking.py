@@ -1,0 +1,103 @@
+"""Learning curves: losses averaged over processes, appended to files while training, and sent to trackers."""
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.logging import get_logger
+from torch import Tensor
+
+
+logger = get_logger(__name__)
+
+
+def read_records(path: Path) -> list[dict]:
+    """The records of a .jsonl file; a last line that a killed process left unfinished is dropped."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def append_records(path: Path, records: list[dict]) -> None:
+    """Append records to a .jsonl file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in records))
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop the records after `step`, which a resumed run will write again."""
+    kept = [record for record in read_records(path) if record["step"] <= step]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    partial.replace(path)
+
+
+class LossLog:
+    """Collects the losses of every step; `flush` averages them over processes and writes them out.
+
+    Values stay on the device until `flush`, so that a GPU is not stopped at every step.
+
+    Args:
+        accelerator: for averaging and trackers.
+        path: losses.jsonl.
+        examples_per_step: over all processes, for the throughput.
+    """
+
+    def __init__(self, accelerator: Accelerator, path: Path, examples_per_step: int):
+        self.accelerator, self.path, self.examples_per_step = accelerator, path, examples_per_step
+        self.records: list[dict] = []
+        self._waiting: list[tuple[int, float, dict[str, Tensor]]] = []
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave the time since the last flush, such as of a validation, out of the throughput."""
+        self._started = time.perf_counter()
+
+    def record(self, step: int, learning_rate: float, losses: dict[str, Tensor]) -> None:
+        """Remember the losses of one step."""
+        self._waiting.append((step, learning_rate, losses))
+
+    def flush(self) -> None:
+        """Average, check and write what was recorded since the last flush; on all processes together.
+
+        Raises:
+            FloatingPointError: if a loss is not finite.
+        """
+        if not self._waiting:
+            return
+        names = list(self._waiting[0][2])
+        table = torch.stack([torch.stack([losses[name] for name in names]) for _, _, losses in self._waiting])
+        rows = self.accelerator.reduce(table, "mean").tolist()
+        new = [
+            {"step": step, **dict(zip(names, row, strict=True)), "learning_rate": learning_rate}
+            for (step, learning_rate, _), row in zip(self._waiting, rows, strict=True)
+        ]
+        rate = len(new) * self.examples_per_step / (time.perf_counter() - self._started)
+        self._waiting = []
+        self.records += new
+        if self.accelerator.is_main_process:
+            append_records(self.path, new)
+        for record in new:
+            self.accelerator.log({f"train/{name}": record[name] for name in record if name != "step"}, record["step"])
+        self.accelerator.log({"train/examples_per_second": rate}, new[-1]["step"])
+        logger.info(f"step {new[-1]['step']}: loss {new[-1]['loss']:.5g}, {rate:.3g} examples/s")
+        if broken := [record["step"] for record in new if not math.isfinite(record["loss"])]:
+            raise FloatingPointError(
+                f"the loss is not finite at step {broken[0]}; resume from the last checkpoint with a lower "
+                "--learning_rate or --max_grad_norm, or with --mixed_precision bf16 or no instead of fp16"
+            )
+        self.restart_clock()
+
+
+def start_trackers(accelerator: Accelerator, name: str, settings: dict) -> None:
+    """Start the trackers of accelerate with the run's settings."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it tells of every file of every checkpoint
+    # TensorBoard's table of settings takes scalars only
+    scalars = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+    accelerator.init_trackers(name, config=scalars)
