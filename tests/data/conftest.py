@@ -2,11 +2,12 @@
 
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import torch
 
+import anyviews
 from anyviews.cameras import Cameras
 from anyviews.views import Views
 
@@ -30,7 +31,7 @@ def render_flat_world(seeds, views, height, width, kind="room", device="cpu"):
     return FlatWorldViews(images, torch.ones(shape), torch.ones(shape), cameras)
 
 
-if find_spec("anyviews.data.world") is None:
+if not (Path(anyviews.__file__).parent / "data" / "world" / "render.py").exists():
     stand_in = ModuleType("anyviews.data.world")
     stand_in.render_world = render_flat_world
     sys.modules["anyviews.data.world"] = stand_in

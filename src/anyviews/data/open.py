@@ -47,7 +47,5 @@ def open_samples(
     common = {"split": split, "seed": seed, "rank": rank, "world_size": world_size, "transform": transform}
     accepted = set(list(inspect.signature(Source).parameters)[1:]) - set(common)
     if unknown := sorted(set(options) - accepted):
-        raise TypeError(
-            f"unknown options for {name}: {', '.join(unknown)}; accepted are {', '.join(sorted(accepted))}"
-        )
+        raise TypeError(f"{name} does not take {', '.join(unknown)}; accepted are {', '.join(sorted(accepted))}")
     return Source(first, **common, **options)

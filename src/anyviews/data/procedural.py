@@ -104,10 +104,13 @@ class ProceduralSamples(IterableDataset):
         return [SPLIT_SEED_STARTS[self.split] + (first + i) % HELD_OUT_SEED_START for i in range(self.block)]
 
     def __iter__(self) -> Iterator[Any]:
+        # not itself a generator, so that a resumed state is used up here and not at some later first sample
         if not self._resumed:
             self._block_index, self._offset = 0, 0
         self._resumed = False
-        stream, streams = self._stream()
+        return self._samples(*self._stream())
+
+    def _samples(self, stream: int, streams: int) -> Iterator[Any]:
         while True:
             block_index = self._block_index * streams + stream
             scene_seeds = self.scene_seeds(block_index)
