@@ -1,0 +1,1 @@
+"""The `anyviews` command: one file per verb."""
