@@ -1,0 +1,254 @@
+"""Random rooms and objects: everything that is rendered, as a pure function of uniform numbers."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .primitives import ROOM_SURFACES, Solids
+from .shading import Lights
+from .textures import random_colors, random_materials, texture_rows
+from .trajectories import MARGIN, object_cameras, room_cameras
+from .uniforms import Uniforms
+
+
+# Boxes, ellipsoids, cylinders.
+ROOM_SOLIDS = (4, 2, 2)
+OBJECT_SOLIDS = (2, 3, 2)
+WALLS = (0, 1, 4, 5)  # of the faces -x, +x, -y (ceiling), +y (floor), -z, +z
+PICTURES_PER_WALL = 2
+PICTURES = PICTURES_PER_WALL * len(WALLS)
+# below everything, where no camera looks
+HIDDEN = 1e4
+FIRST_PICTURE = ROOM_SURFACES + 3 * ROOM_SOLIDS[0] + ROOM_SOLIDS[1] + 2 * ROOM_SOLIDS[2]
+UNIFORMS_PER_SCENE = 1200
+UNIFORMS_PER_VIEW = 64
+
+
+@dataclass(frozen=True)
+class RandomScene:
+    """Scenes and their cameras in room units; `scale` takes them to world units.
+
+    Args:
+        solids: boxes, ellipsoids and cylinders.
+        room: [B, 3], half extents of the room, or None.
+        surfaces: parameters of each surface by column name, [B, S] each.
+        pictures: rectangles on each face of the room by column name, [B, 6] each; empty without a room.
+        lights: lamps and ambient light.
+        background: [B, 2, 3], colours above and below an object.
+        centers: [B, V, 3], camera centres.
+        rotations: [B, V, 3, 3], camera to world.
+        tangent: [B, 1], tangent of half the horizontal field of view.
+        scale: [B, 1].
+    """
+
+    solids: Solids
+    room: Float[Tensor, "scenes 3"] | None
+    surfaces: dict[str, Tensor]
+    pictures: dict[str, Tensor]
+    lights: Lights
+    background: Float[Tensor, "scenes 2 3"]
+    centers: Float[Tensor, "scenes views 3"]
+    rotations: Float[Tensor, "scenes views 3 3"]
+    tangent: Float[Tensor, "scenes 1"]
+    scale: Float[Tensor, "scenes 1"]
+
+
+def random_room(seeds: Int[Tensor, "scenes"], views: int, device: torch.device | str) -> RandomScene:
+    """Furnished box rooms with cameras inside."""
+    uniforms = Uniforms(seeds, UNIFORMS_PER_SCENE + views * UNIFORMS_PER_VIEW, device)
+    scale = uniforms.log_between(0.5, 4.0, 1)
+    room = torch.cat([uniforms.between(2, 4, 1), uniforms.between(1.2, 1.8, 1), uniforms.between(2, 4, 1)], dim=-1)
+    solids = furniture(uniforms, room)
+    surfaces = surface_table(uniforms, solids, (0.2, 2.4))
+    pictures = random_pictures(uniforms, room)
+    lamps = uniforms.between(-0.7, 0.7, 2, 3) * room[:, None]
+    lamps[..., 1] = -0.85 * room[:, None, 1]
+    lights = random_lights(uniforms, lamps)
+    tangent = torch.tan(uniforms.between(50, 85, 1) * torch.pi / 360)
+    centers, rotations = room_cameras(uniforms, views, room, solids)
+    # whatever still stands in the way of a camera is cleared out of the room
+    blocked = (solids.clearance(centers) < MARGIN / 2).any(1)
+    solids = hide(solids, blocked)
+    background = torch.zeros_like(lamps)
+    return RandomScene(solids, room, surfaces, pictures, lights, background, centers, rotations, tangent, scale)
+
+
+def random_object(seeds: Int[Tensor, "scenes"], views: int, device: torch.device | str) -> RandomScene:
+    """Objects made of a few solids around the origin with cameras on a sphere around them."""
+    uniforms = Uniforms(seeds, UNIFORMS_PER_SCENE + views * UNIFORMS_PER_VIEW, device)
+    scale = uniforms.log_between(0.5, 4.0, 1)
+    solids = object_parts(uniforms)
+    surfaces = surface_table(uniforms, solids, (0.12, 1.2))
+    direction = torch.nn.functional.normalize(uniforms.between(-1, 1, 2, 3), dim=-1)
+    direction = direction * uniforms.between(2.5, 5, 2, 1)
+    direction[..., 1] = -direction[..., 1].abs()
+    lights = random_lights(uniforms, direction)
+    tangent = torch.tan(uniforms.between(30, 60, 1) * torch.pi / 360)
+    shown = (solids.centers[..., 1] < HIDDEN / 2).float()
+    radius = ((solids.centers.norm(dim=-1) + 0.9 * solids.sizes.amax(-1)) * shown).amax(1, keepdim=True)
+    centers, rotations = object_cameras(uniforms, views, tangent, radius)
+    background = random_colors(uniforms, 2)
+    plain = uniforms.chance(0.4, 1, 1)
+    background = torch.lerp(background, background[:, :1].expand_as(background), plain)
+    return RandomScene(solids, None, surfaces, {}, lights, background, centers, rotations, tangent, scale)
+
+
+def hide(solids: Solids, hidden: Tensor) -> Solids:
+    """Move the solids where `hidden` [B, N] is true out of sight."""
+    away = solids.centers.new_tensor([0.0, HIDDEN, 0.0])
+    return replace(solids, centers=torch.where(hidden[..., None], away, solids.centers))
+
+
+def furniture(uniforms: Uniforms, room: Float[Tensor, "scenes 3"]) -> Solids:
+    """Between three and eight solids on the floor or on the walls of rooms."""
+    count = sum(ROOM_SOLIDS)
+    boxes = torch.arange(count, device=room.device) < ROOM_SOLIDS[0]
+    sizes = torch.stack(
+        [
+            uniforms.log_between(0.2, 0.8, count),
+            uniforms.log_between(0.2, 0.9, count),
+            uniforms.log_between(0.2, 0.8, count),
+        ],
+        dim=-1,
+    )
+    # cylinders are round; ellipsoids vary a little about a sphere
+    round_sizes = torch.stack([sizes[..., 0], sizes[..., 1], sizes[..., 0]], dim=-1) * 0.8
+    ball = sizes[..., :1] * uniforms.between(0.7, 1.1, count, 3) * 0.8
+    balls = torch.arange(count, device=room.device) < ROOM_SOLIDS[0] + ROOM_SOLIDS[1]
+    sizes = torch.where(boxes[:, None], sizes, torch.where(balls[:, None], ball, round_sizes))
+    centers = uniforms.between(-0.9, 0.9, count, 3) * room[:, None]
+    on_wall = uniforms.chance(0.25, count)
+    centers[..., 1] = torch.lerp(room[:, None, 1] - sizes[..., 1], centers[..., 1] * 0.6, on_wall)
+    # what hangs on a wall is pushed to the nearer of the x or z walls and set parallel to it
+    side = uniforms.take(count) < 0.5
+    for axis, chosen in ((0, side), (2, ~side)):
+        flush = centers[..., axis].sign() * (room[:, None, axis] - 0.8 * sizes[..., axis])
+        centers[..., axis] = torch.where((on_wall > 0) & chosen, flush, centers[..., axis])
+    yaw = uniforms.between(0, torch.pi, count) * (1 - on_wall) * uniforms.chance(0.75, count)
+    rotations = torch.zeros(*yaw.shape, 3, 3, device=room.device)
+    rotations[..., 0, 0] = rotations[..., 2, 2] = yaw.cos()
+    rotations[..., 0, 2], rotations[..., 2, 0] = yaw.sin(), -yaw.sin()
+    rotations[..., 1, 1] = 1
+    return hide(Solids(centers, rotations, sizes, ROOM_SOLIDS), ~keep(uniforms, count, 3))
+
+
+def keep(uniforms: Uniforms, count: int, fewest: int) -> Tensor:
+    """A random choice [B, count] of between `fewest` and `count` solids."""
+    number = uniforms.between(fewest, count + 1, 1).floor()
+    rank = uniforms.take(count).argsort(-1).argsort(-1)
+    return rank < number
+
+
+def object_parts(uniforms: Uniforms) -> Solids:
+    """Between two and seven arbitrarily turned solids that overlap around the origin."""
+    count = sum(OBJECT_SOLIDS)
+    centers = uniforms.between(-0.45, 0.45, count, 3)
+    sizes = uniforms.log_between(0.18, 0.75, count, 3)
+    # uniformly distributed unit quaternions (Shoemake, Graphics Gems III, "Uniform random rotations")
+    radius, first, second = uniforms.take(count), *(2 * torch.pi * uniforms.take(2, count)).unbind(1)
+    low, high = (1 - radius).sqrt(), radius.sqrt()
+    turned = uniforms.chance(0.6, count)
+    w, x, y, z = low * first.sin(), low * first.cos(), high * second.sin(), high * second.cos()
+    w, x, y, z = torch.lerp(torch.ones_like(w), w, turned), x * turned, y * turned, z * turned
+    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)]
+    rows += [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)]
+    rows += [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
+    rotations = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return hide(Solids(centers, rotations, sizes, OBJECT_SOLIDS), ~keep(uniforms, count, 2))
+
+
+def random_lights(uniforms: Uniforms, positions: Float[Tensor, "scenes 2 3"]) -> Lights:
+    """One or two lamps and ambient light."""
+    powers = uniforms.between(0.5, 1.6, 2)
+    powers[:, 1] *= uniforms.chance(0.6)
+    tint = 1 - 0.2 * uniforms.take(3)
+    return Lights(
+        positions=positions,
+        powers=powers,
+        reach=uniforms.between(2.0, 6.0),
+        ambient=uniforms.between(0.25, 0.6),
+        tint=tint,
+        occlusion=uniforms.between(0.1, 0.5),
+    )
+
+
+def surface_table(uniforms: Uniforms, solids: Solids, wavelengths: tuple[float, float]) -> dict[str, Tensor]:
+    """Textures, normals and emission of all surfaces, in the order of `primitives.intersect`, then the pictures.
+
+    Args:
+        uniforms: random numbers.
+        solids: the solids, which tell the directions of their textures and normals.
+        wavelengths: the finest and the coarsest texture periods in room units.
+    """
+    boxes, ellipsoids, cylinders = solids.counts
+    device = solids.centers.device
+    count = sum(solids.counts)
+    to_unit, rotations = solids.world_to_unit, solids.rotations
+    zeros = torch.zeros_like(to_unit[:, :1])
+    axes = torch.eye(3, device=device).expand(len(zeros), 3, 3)
+    # (material, tangents [B, 2, 3], quadratic part of the normal [B, 3, 3], constant part [B, 3]) of each surface
+    entries = []
+    for face in range(ROOM_SURFACES):
+        axis = face // 2
+        tangents = axes[:, ((2, 1), (0, 2), (0, 1))[axis], :]
+        entries.append((face, tangents, zeros[:, 0], axes[:, axis]))
+    for index in range(count):
+        material, local = ROOM_SURFACES + index, rotations[:, index].mT
+        center = solids.centers[:, index, :, None]
+        if index < boxes:
+            entries += [
+                (material, local[:, ((2, 1), (0, 2), (0, 1))[k], :], zeros[:, 0], local[:, k]) for k in range(3)
+            ]
+            continue
+        oblique = torch.stack([0.8 * local[:, 0] + 0.6 * local[:, 2], local[:, 1]], dim=1)
+        unit = to_unit[:, index]
+        if index >= boxes + ellipsoids:
+            unit = unit * unit.new_tensor([1.0, 0.0, 1.0])[:, None]
+        quadratic = unit.mT @ unit
+        entries.append((material, oblique, quadratic, -(quadratic @ center)[..., 0]))
+        if index >= boxes + ellipsoids:
+            entries.append((material, local[:, (0, 2), :], zeros[:, 0], local[:, 1]))
+    pictures_and_frames = ROOM_SURFACES + count
+    for wall in (face for face in WALLS for _ in range(PICTURES_PER_WALL)):
+        entries.append((len(entries), *entries[wall][1:]))
+    frames = [(pictures_and_frames + PICTURES + k, *entries[WALLS[k // 2]][1:]) for k in range(PICTURES)]
+    first_picture = len(entries) - PICTURES
+    entries[first_picture:] = [
+        (pictures_and_frames + k, *entry[1:]) for k, entry in enumerate(entries[first_picture:])
+    ] + frames
+    owner = torch.tensor([entry[0] for entry in entries], device=device)
+    tangents = torch.stack([entry[1] for entry in entries], dim=1)
+    materials = random_materials(uniforms, pictures_and_frames + 2 * PICTURES, *wavelengths)
+    table = texture_rows(materials, tangents, owner)
+    normal = torch.stack([entry[2] for entry in entries], dim=1)
+    table |= {f"n{a}{b}": normal[..., a, b] for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))}
+    constant = torch.stack([entry[3] for entry in entries], dim=1)
+    table |= {f"n{k}": constant[..., k] for k in range(3)}
+    index = torch.arange(len(entries), device=device)
+    table["in_plane"] = ((index < ROOM_SURFACES) | (index >= first_picture)).float().expand_as(table["n0"])
+    window = uniforms.chance(0.3, PICTURES) * uniforms.between(0.5, 1.0, PICTURES)
+    emission = torch.zeros_like(table["n0"])
+    emission[:, first_picture : first_picture + PICTURES] = window
+    table["emission"] = emission
+    return table
+
+
+def random_pictures(uniforms: Uniforms, room: Float[Tensor, "scenes 3"]) -> dict[str, Tensor]:
+    """Rectangles on the walls, as columns [B, 6] by name that count only for the faces of a room."""
+    columns = {}
+    for slot in range(PICTURES_PER_WALL):
+        hung = uniforms.chance(0.75, ROOM_SURFACES)
+        horizontal = room[:, (2, 2, 0, 0, 0, 0)]
+        half_width = uniforms.log_between(0.12, 0.4, ROOM_SURFACES) * horizontal
+        half_height = uniforms.log_between(0.18, 0.5, ROOM_SURFACES) * room[:, 1:2]
+        # each slot has its half of the wall, so that pictures do not overlap
+        along = (slot - 0.5 + uniforms.between(-0.15, 0.15, ROOM_SURFACES)) * horizontal
+        height = uniforms.between(-0.4, 0.25, ROOM_SURFACES) * room[:, 1:2]
+        is_wall = torch.tensor([float(face in WALLS) for face in range(ROOM_SURFACES)], device=room.device)
+        columns[f"picture{slot}_along"] = along
+        columns[f"picture{slot}_height"] = height
+        columns[f"picture{slot}_half_width"] = half_width * hung * is_wall - (1 - hung * is_wall)
+        columns[f"picture{slot}_half_height"] = half_height
+    return columns

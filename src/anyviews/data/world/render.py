@@ -1,0 +1,191 @@
+"""Rendering batches of random scenes."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...cameras import Cameras, rigid
+from ...views import Views
+from .primitives import NO_HIT, intersect
+from .random_scene import FIRST_PICTURE, PICTURES, PICTURES_PER_WALL, WALLS, RandomScene, random_object, random_room
+from .shading import Lights, irradiance, surface_normals
+from .textures import albedo
+
+
+# Rays per pass on a CPU, so that intermediate results stay in its cache.
+RAYS_PER_PASS = 1 << 15
+
+FRAME_WIDTH = 0.05
+
+
+@dataclass(frozen=True)
+class WorldViews:
+    """Views of several scenes, all of one size.
+
+    Args:
+        images: [B, V, 3, H, W], sRGB in [0, 1].
+        depths: [B, V, 1, H, W], z-depth in world units, 0 where nothing was hit.
+        masks: [B, V, 1, H, W], 1 on the object; 1 everywhere in rooms.
+        cameras: of batch shape [B, V].
+    """
+
+    images: Float[Tensor, "scenes views 3 height width"]
+    depths: Float[Tensor, "scenes views 1 height width"]
+    masks: Float[Tensor, "scenes views 1 height width"]
+    cameras: Cameras
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def scene(self, index: int) -> Views:
+        """The views of one scene."""
+        return Views(self.images[index], self.cameras[index], self.masks[index], self.depths[index])
+
+
+@torch.no_grad()
+def render_world(
+    seeds: Int[Tensor, "scenes"],
+    views: int,
+    height: int,
+    width: int,
+    kind: Literal["room", "object"] = "room",
+    device: torch.device | str = "cpu",
+    samples: int = 2,
+) -> WorldViews:
+    """Render the random scenes of given seeds; each scene depends on its seed (and the number of views) alone.
+
+    Args:
+        seeds: [B], one scene per seed.
+        views: cameras per scene.
+        height: of the images in pixels.
+        width: of the images in pixels.
+        kind: "room" for furnished rooms, "object" for single objects in front of a plain background.
+        device: where to render.
+        samples: rays per pixel along each axis for colours; depth and mask are those of the pixel's centre.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    if kind not in ("room", "object"):
+        raise ValueError(f"kind is {kind!r}; accepted are 'room' and 'object'")
+    scene = (random_room if kind == "room" else random_object)(seeds, views, device)
+    count = len(seeds)
+    rays = views * height * width * samples**2
+    chunk = max(1, RAYS_PER_PASS // rays) if scene.centers.device.type == "cpu" else count
+    passes = [render(select(scene, slice(i, i + chunk)), height, width, samples) for i in range(0, count, chunk)]
+    images, depths = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    depths = depths * scene.scale[:, :, None, None, None]
+    masks = (depths > 0).float()
+    focal = width / (2 * scene.tangent[..., None])
+    intrinsics = torch.zeros(count, views, 3, 3, device=device)
+    intrinsics[..., 0, 0] = intrinsics[..., 1, 1] = focal[..., 0]
+    intrinsics[..., :2, 2] = intrinsics.new_tensor([width / 2, height / 2])
+    intrinsics[..., 2, 2] = 1
+    poses = rigid(scene.rotations, scene.centers * scene.scale[..., None])
+    return WorldViews(images, depths, masks, Cameras.create(intrinsics, poses, height, width))
+
+
+def select(scene: RandomScene, chosen: slice) -> RandomScene:
+    """Some of a batch of scenes."""
+
+    def pick(value):
+        if isinstance(value, Tensor):
+            return value[chosen]
+        if isinstance(value, dict):
+            return {name: column[chosen] for name, column in value.items()}
+        if hasattr(value, "__dataclass_fields__"):
+            return replace(value, **{name: pick(getattr(value, name)) for name in value.__dataclass_fields__})
+        return value
+
+    return pick(scene)
+
+
+def ray_directions(tangent: Float[Tensor, "scenes 1"], height: int, width: int) -> Float[Tensor, "scenes 2 pixels"]:
+    """x and y of the camera-frame directions (z = 1) through the pixel centres, row by row."""
+    x = (torch.arange(width, device=tangent.device) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height, device=tangent.device) + 0.5) * (2 / width) - height / width
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy")).flatten(1)
+    return grid * tangent[..., None]
+
+
+def render(
+    scene: RandomScene, height: int, width: int, samples: int
+) -> tuple[Float[Tensor, "scenes views 3 height width"], Float[Tensor, "scenes views 1 height width"]]:
+    """Images, and depth in room units."""
+    fine = ray_directions(scene.tangent, height * samples, width * samples)
+    depth, surface = intersect(scene.solids, scene.room, scene.centers, scene.rotations, fine)
+    colors = torch.stack(shade(scene, fine, depth, surface, 2 * scene.tangent / width), dim=2)
+    colors = colors.unflatten(-1, (height * samples, width * samples))
+    if samples > 1:
+        # averaged as displayed, which is what resizing a photo does
+        colors = F.avg_pool2d(colors.flatten(0, 2), samples).unflatten(0, colors.shape[:3])
+        coarse = ray_directions(scene.tangent, height, width)
+        depth, _ = intersect(scene.solids, scene.room, scene.centers, scene.rotations, coarse)
+    depth = depth * (depth < NO_HIT)
+    return colors, depth.unflatten(-1, (height, width))[:, :, None]
+
+
+def shade(
+    scene: RandomScene,
+    directions: Float[Tensor, "scenes 2 pixels"],
+    depth: Float[Tensor, "scenes views pixels"],
+    surface: Float[Tensor, "scenes views pixels"],
+    pixel: Float[Tensor, "scenes 1"],
+) -> list[Float[Tensor, "scenes views pixels"]]:
+    """Red, green and blue of what each ray hits; `pixel` is the width of a pixel at unit depth."""
+    x, y = directions[:, None, 0], directions[:, None, 1]
+    along = [
+        scene.rotations[:, :, k, 0, None] * x
+        + scene.rotations[:, :, k, 1, None] * y
+        + scene.rotations[:, :, k, 2, None]
+        for k in range(3)
+    ]
+    points = tuple(torch.addcmul(scene.centers[:, :, k, None], depth, along[k]) for k in range(3))
+    if scene.pictures:
+        surface = hang_pictures(scene.pictures, points, surface)
+    looked_up = look_up(scene.surfaces, surface)
+    normals, cosine = surface_normals(looked_up, points, tuple(-component for component in along))
+    # seen at a slant a pixel covers more of the surface: the geometric mean of its two widths
+    footprint = depth * pixel[..., None] * (cosine + 0.05).rsqrt()
+    colors = albedo(looked_up, points, footprint)
+    light = irradiance(scene.lights, points, normals, looked_up, scene.room)
+    colors = [(color * light * scene.lights.tint[:, k, None, None]).clamp_(0, 1) for k, color in enumerate(colors)]
+    if scene.room is None:
+        missed = (depth >= NO_HIT).float()
+        height = 0.5 + 0.5 * along[1] * (along[0] ** 2 + along[1] ** 2 + along[2] ** 2).rsqrt_()
+        low, high = scene.background[:, :, :, None, None].unbind(1)
+        colors = [
+            torch.lerp(color, torch.lerp(low[:, k], high[:, k], height), missed) for k, color in enumerate(colors)
+        ]
+    return colors
+
+
+def look_up(columns: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    """The entries of [B, S] columns at float indices [B, V, P], by name."""
+    table = torch.stack(list(columns.values()))
+    flat = index.flatten(1).long()[None].expand(len(table), -1, -1)
+    return dict(zip(columns, table.gather(2, flat).unflatten(2, index.shape[1:]), strict=True))
+
+
+def hang_pictures(pictures: dict[str, Tensor], points: tuple[Tensor, Tensor, Tensor], surface: Tensor) -> Tensor:
+    """Replace the surface by a picture or its frame where a point of a wall lies within one."""
+    padded = {name: F.pad(column, (0, 1), value=-1.0) for name, column in pictures.items()}
+    here = look_up(padded, surface.clamp(max=len(pictures["picture0_along"][0])))
+    # walls across x run along z
+    across_x = (surface < 2).float()
+    along = torch.lerp(points[0], points[2], across_x)
+    # the walls are faces 0, 1, 4 and 5
+    wall = torch.lerp(surface - 2, surface, across_x)
+    for slot in range(PICTURES_PER_WALL):
+        beyond = torch.maximum(
+            (along - here[f"picture{slot}_along"]).abs_() - here[f"picture{slot}_half_width"],
+            (points[1] - here[f"picture{slot}_height"]).abs_() - here[f"picture{slot}_half_height"],
+        )
+        picture = wall * PICTURES_PER_WALL + (FIRST_PICTURE + slot)
+        picture += PICTURES * (beyond > -FRAME_WIDTH)
+        surface = torch.lerp(surface, picture, (beyond < 0).float())
+    return surface
