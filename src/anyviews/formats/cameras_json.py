@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ..views import Views
 from .depth_png import choose_depth_scale, write_depth_png
-from .files import json_frames, new_folder, read_json, write_json
+from .files import new_folder
 from .image_folder import png_names, write_png
+from .json_files import frame_matrix, frame_number, frame_value, json_frames, read_json, write_json
 from .photos import Photo, load_photos, warn_about_unposed
 
 
@@ -82,32 +80,6 @@ def write_cameras_json(views: Views, folder: Path | str, overwrite: bool = False
                 write_depth_png(views.depths[index], temporary / frame["depth"], content["depth_scale"])
             content["frames"].append(frame)
         write_json(content, temporary / FILE_NAME)
-
-
-def frame_value(frame: dict[str, Any], key: str, label: str) -> Any:
-    """A required value of a frame, with an error that names the frame and the key."""
-    if key not in frame:
-        raise ValueError(f"{label} has no key '{key}'; found {sorted(frame)}")
-    return frame[key]
-
-
-def frame_matrix(frame: dict[str, Any], key: str, label: str, rows: int, columns: int) -> Tensor:
-    """A required matrix of a frame in double precision, with an error that names the frame and the key."""
-    try:
-        matrix = torch.tensor(frame_value(frame, key, label), dtype=torch.float64)
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(f"{label}: '{key}' is not a matrix of numbers: {error}") from error
-    if matrix.shape != (rows, columns):
-        raise ValueError(f"{label}: '{key}' has shape {tuple(matrix.shape)}; accepted is {rows}x{columns}")
-    return matrix
-
-
-def frame_number(frame: dict[str, Any], key: str, label: str) -> float:
-    """A required number of a frame, with an error that names the frame and the key."""
-    value = frame_value(frame, key, label)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{label}: '{key}' is {value!r}; a number is accepted")
-    return float(value)
 
 
 def _photo(path: Path, content: dict[str, Any], index: int, frame: dict[str, Any]) -> Photo:

@@ -271,7 +271,9 @@ def _text_cameras(path: Path) -> Iterator[tuple[int, ColmapCamera]]:
             identifier, model, width, height, *values = line.split()
             row = int(identifier), model, int(width), int(height), [float(value) for value in values]
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: CAMERA_ID MODEL WIDTH HEIGHT PARAMS is accepted: {error}") from error
+            raise ValueError(
+                f"{path}, line {number}: CAMERA_ID MODEL WIDTH HEIGHT PARAMS is accepted: {error}"
+            ) from error
         yield row[0], _camera(*row)
 
 

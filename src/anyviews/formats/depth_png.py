@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..scene import Scene
-from .files import json_frames, new_folder, read_json, write_json
+from .files import new_folder
 from .image_folder import png_names
+from .json_files import json_frames, read_json, write_json
 from .photos import read_pixels
 
 
@@ -34,7 +35,9 @@ def write_depth_png(depth: Float[Tensor, "1 height width"], path: Path, depth_sc
         raise ValueError(f"{path.name}: depth must be finite and not negative (0 where unknown)")
     values = depth[0].double() * depth_scale
     if values.max() > LARGEST_VALUE + 0.5:
-        raise ValueError(f"{path.name}: depth {float(depth.max()):g} times depth_scale {depth_scale:g} exceeds 16 bits")
+        raise ValueError(
+            f"{path.name}: depth {float(depth.max()):g} times depth_scale {depth_scale:g} exceeds 16 bits"
+        )
     # a known depth must not round to 0, which says unknown
     values = torch.where(depth[0] > 0, values.round().clamp(1, LARGEST_VALUE), 0.0)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,10 @@
 """Writing without leaving anything half-written: a temporary sibling, renamed when it is complete."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 
@@ -74,29 +72,3 @@ def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file, with errors that name the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; a JSON object with the key 'frames' is accepted")
-    return content
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON object, indented."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def json_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    """The key `frames` of a cameras file, checked to be a list of objects with at least one entry."""
-    if "frames" not in content:
-        raise ValueError(f"{path} has no key 'frames'; found {sorted(content)[:12]}")
-    frames = content["frames"]
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-        raise ValueError(f"{path}: 'frames' must be a list of objects, one per photo, and not empty")
-    return frames

@@ -182,6 +182,12 @@ def _applies_orientation(image: Image.Image, photo: Photo) -> bool:
     return exchanged and portrait != (image.height > image.width)
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file's stored pixels, from its header."""
+    with _open(path) as image:
+        return image.height, image.width
+
+
 def _photo_size(photo: Photo) -> tuple[int, int]:
     with _open(photo.path) as image:
         height, width = image.height, image.width
