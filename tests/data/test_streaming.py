@@ -1,0 +1,150 @@
+"""Streaming loses nothing, repeats nothing, and resumes exactly."""
+
+from itertools import islice
+
+import datasets
+import pytest
+import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from anyviews.data import open_samples
+from anyviews.data.schema import encode_sample, features
+from anyviews.data.shards import write_shards
+from anyviews.views import Views
+
+
+ROWS = 50
+
+
+def rows(count):
+    for i in range(count):
+        yield encode_sample(f"{i:03d}", Views(torch.full((2, 3, 4, 4), i / 255)))
+
+
+def write_uneven(folder, counts):
+    all_rows = rows(sum(counts))
+    for index, count in enumerate(counts):
+        shard = datasets.Dataset.from_list(list(islice(all_rows, count)), features=features())
+        shard.to_parquet(folder / f"train-{index}.parquet")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Equal shards; shards of very unequal length; a number of shards that two ranks cannot share evenly."""
+    equal, unequal, odd = (tmp_path_factory.mktemp(name) for name in ("equal", "unequal", "odd"))
+    write_shards(rows(ROWS), equal, num_shards=4)
+    write_uneven(unequal, [3, 30, 16, 1])
+    write_uneven(odd, [20, 13, 17])
+    return {"equal": equal, "unequal": unequal, "odd": odd}
+
+
+def identify(sample):
+    assert torch.equal(sample.views.images, torch.full((2, 3, 4, 4), int(sample.key) / 255))
+    return sample.key, sample.seed
+
+
+def identity(batch):
+    return batch
+
+
+def open_loader(folder, workers, epoch=0, rank=0, world_size=1, **options):
+    dataset = open_samples(str(folder), rank=rank, world_size=world_size, block=8, transform=identify, **options)
+    dataset.set_epoch(epoch)
+    return StatefulDataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=identity)
+
+
+def flatten(batches):
+    return [sample for batch in batches for sample in batch]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shards", ["equal", "unequal", "odd"])
+def test_two_ranks_see_everything_once(folders, shards, workers):
+    read = flatten(b for rank in range(2) for b in open_loader(folders[shards], workers, rank=rank, world_size=2))
+    assert sorted(key for key, _ in read) == [f"{i:03d}" for i in range(ROWS)]
+    assert len({seed for _, seed in read}) == ROWS
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shards", ["equal", "unequal", "odd"])
+@pytest.mark.parametrize(("epoch", "taken"), [(0, 0), (0, 3), (1, 5), (2, 8)])
+def test_resume_is_exact(folders, shards, workers, epoch, taken):
+    options = {"rank": 1, "world_size": 2}
+    expected = list(open_loader(folders[shards], workers, epoch, **options))
+    taken = min(taken, len(expected) - 1)
+    stopped = open_loader(folders[shards], workers, epoch, **options)
+    stream = iter(stopped)
+    assert list(islice(stream, taken)) == expected[:taken]
+    state = stopped.state_dict()
+    resumed = open_loader(folders[shards], workers, epoch, **options)
+    resumed.load_state_dict(state)
+    assert list(resumed) == expected[taken:]
+    # the resumed loader then starts the next epoch from its beginning
+    resumed.dataset.set_epoch(epoch + 1)
+    assert list(resumed) == list(open_loader(folders[shards], workers, epoch + 1, **options))
+
+
+def test_the_state_alone_tells_the_epoch(folders):
+    dataset = open_samples(str(folders["equal"]), transform=identify, block=8)
+    dataset.set_epoch(3)
+    stream = iter(dataset)
+    list(islice(stream, 21))
+    state = dataset.state_dict()
+    resumed = open_samples(str(folders["equal"]), transform=identify, block=8)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    assert list(resumed) == list(stream)
+
+
+def test_a_second_pass_of_a_resumed_epoch_starts_at_its_beginning(folders):
+    dataset = open_samples(str(folders["equal"]), transform=identify, block=8)
+    whole = list(dataset)
+    stream = iter(dataset)
+    list(islice(stream, 21))
+    dataset.load_state_dict(dataset.state_dict())
+    assert list(dataset) == whole[21:]
+    assert list(dataset) == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_finished_epoch_is_followed_by_a_whole_one(folders, workers):
+    finished = open_loader(folders["equal"], workers)
+    whole = list(finished)
+    resumed = open_loader(folders["equal"], workers)
+    resumed.load_state_dict(finished.state_dict())
+    assert list(resumed) == whole
+
+
+def test_epochs_and_seeds_differ_in_order_and_in_sample_seeds(folders):
+    def read(epoch, seed):
+        return flatten(open_loader(folders["equal"], 0, epoch, seed=seed))
+
+    first, second, other = read(0, 0), read(1, 0), read(0, 1)
+    for a in (second, other):
+        assert sorted(k for k, _ in a) == sorted(k for k, _ in first)
+        assert [k for k, _ in a] != [k for k, _ in first]
+        assert not {s for _, s in a} & {s for _, s in first}
+    assert read(0, 0) == first
+
+
+def test_a_corrupt_row_is_named(tmp_path):
+    broken = list(rows(4))
+    broken[2]["images"][1]["bytes"] = b"not a picture"
+    write_shards(broken, tmp_path, num_shards=1)
+    with pytest.raises(ValueError, match=f"{tmp_path}: scene 002: column images, view 1 cannot be decoded"):
+        list(open_samples(str(tmp_path)))
+
+
+def test_errors_name_the_argument(folders, tmp_path):
+    equal = str(folders["equal"])
+    with pytest.raises(TypeError, match=r"does not take blok; accepted are block, revision"):
+        open_samples(equal, blok=1)
+    with pytest.raises(ValueError, match="rank 1 is outside a world of 1"):
+        open_samples(equal, rank=1)
+    with pytest.raises(ValueError, match=r"validation.*train"):
+        open_samples(equal, split="validation")
+    datasets.Dataset.from_dict({"scene_id": ["a"], "text": ["b"]}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=r"lacks the columns camera_to_world, depths, .* of the sample schema"):
+        open_samples(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no-such-folder cannot be opened .* accepted are 'procedural-rooms'"):
+        open_samples(str(tmp_path / "no-such-folder"))
