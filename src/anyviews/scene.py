@@ -72,7 +72,9 @@ class Scene:
         if self.depths is None or not (self.depths > 0).any():
             raise ValueError("the scene has no points and no known depth; nothing to make a point cloud of")
         height, width = self.depths.shape[-2:]
-        pixels = pixel_centers(height, width, self.cameras.device).expand(len(self), height, width, 2)
+        pixels = pixel_centers(height, width, self.cameras.device, self.cameras.dtype).expand(
+            len(self), height, width, 2
+        )
         positions = self.cameras.unproject(pixels.flatten(1, 2), self.depths.flatten(1))  # [V, H*W, 3]
         known = self.depths.flatten(1) > 0
         colors = None if self.images is None else self.images.flatten(2).mT[known]
