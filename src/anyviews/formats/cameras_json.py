@@ -13,7 +13,7 @@ from ..views import Views
 from .depth_png import choose_depth_scale, write_depth_png
 from .files import new_folder
 from .image_folder import png_names, write_png
-from .json_files import frame_matrix, frame_number, frame_value, json_frames, read_json, write_json
+from .json_files import frame_matrix, frame_number, frame_text, json_frames, read_json, write_json
 from .photos import Photo, load_photos, warn_about_unposed
 
 
@@ -83,16 +83,15 @@ def write_cameras_json(views: Views, folder: Path | str, overwrite: bool = False
 
 
 def _photo(path: Path, content: dict[str, Any], index: int, frame: dict[str, Any]) -> Photo:
-    name = frame_value(frame, "file", f"{path}: frame {index}")
+    name = frame_text(frame, "file", f"{path}: frame {index}")
     label = f"{path}: frame {index} ({name})"
-    mask, depth = frame.get("mask"), frame.get("depth")
     return Photo(
         path.parent / name,
         name,
         intrinsics=frame_matrix(frame, "K", label, 3, 3),
         camera_to_world=frame_matrix(frame, "c2w", label, 4, 4),
         size=(int(frame_number(frame, "height", label)), int(frame_number(frame, "width", label))),
-        mask=None if mask is None else path.parent / mask,
-        depth=None if depth is None else path.parent / depth,
-        depth_scale=1.0 if depth is None else frame_number(content, "depth_scale", str(path)),
+        mask=path.parent / frame_text(frame, "mask", label) if "mask" in frame else None,
+        depth=path.parent / frame_text(frame, "depth", label) if "depth" in frame else None,
+        depth_scale=frame_number(content, "depth_scale", str(path)) if "depth" in frame else 1.0,
     )

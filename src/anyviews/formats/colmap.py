@@ -1,8 +1,8 @@
 """COLMAP reconstructions, text and binary.
 
-Layout and record formats: https://colmap.github.io/format.html and https://colmap.github.io/cameras.html. COLMAP's pixel
-centres are at .5, its axes OpenCV's and its poses world-to-camera. Masks follow COLMAP's own convention: the mask of
-`images/a.jpg` is `masks/a.jpg.png`. COLMAP has no place for depth, which is therefore not written.
+Layout and record formats: https://colmap.github.io/format.html and https://colmap.github.io/cameras.html. COLMAP's
+pixel centres are at .5, its axes OpenCV's and its poses world-to-camera. Masks follow COLMAP's own convention: the
+mask of `images/a.jpg` is `masks/a.jpg.png`. COLMAP has no place for depth, which is therefore not written.
 """
 
 import struct

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..scene import Scene
 from .files import new_folder
 from .image_folder import png_names
-from .json_files import json_frames, read_json, write_json
+from .json_files import frame_number, frame_text, json_frames, read_json, write_json
 from .photos import read_pixels
 
 
@@ -80,6 +80,6 @@ def read_depth_folder(folder: Path | str) -> tuple[Float[Tensor, "views 1 height
     """Read what `write_depth_folder` wrote: depths [V, 1, H, W] in world units, and their names."""
     path = Path(folder) / "depth.json"
     content = read_json(path)
-    frames = json_frames(content, path)
-    depths = [read_depth_png(Path(folder) / frame["depth"], content["depth_scale"]) for frame in frames]
-    return torch.stack(depths), tuple(frame["name"] for frame in frames)
+    frames, scale = json_frames(content, path), frame_number(content, "depth_scale", str(path))
+    depths = [read_depth_png(Path(folder) / frame_text(frame, "depth", str(path)), scale) for frame in frames]
+    return torch.stack(depths), tuple(frame_text(frame, "name", str(path)) for frame in frames)

@@ -1,6 +1,5 @@
 """Writing without leaving anything half-written: a temporary sibling, renamed when it is complete."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,18 +56,24 @@ def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
             raise ValueError(f"{path} holds the working or home folder and is not replaced; give a folder inside it")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    replaced = path.with_name(f"{temporary.name}.replaced")
     try:
         temporary.mkdir()
         yield temporary
-        if path.exists():
-            os.replace(path, replaced)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            if replaced.exists():
-                os.replace(replaced, path)
-            raise
+        _exchange(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Rename `new` to `path`; what was there is put aside first, and put back if the renaming fails."""
+    if not path.exists():
+        new.replace(path)
+        return
+    aside = new.with_name(f"{new.name}.replaced")
+    path.replace(aside)
+    try:
+        new.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise
+    shutil.rmtree(aside)

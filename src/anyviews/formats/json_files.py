@@ -1,6 +1,7 @@
 """Reading cameras files in JSON, with errors that name the file, the frame and the key."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def frame_matrix(frame: dict[str, Any], key: str, label: str, rows: int, columns
 def frame_number(frame: dict[str, Any], key: str, label: str) -> float:
     """A required number of a frame, with an error that names the frame and the key."""
     value = frame_value(frame, key, label)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{label}: '{key}' is {value!r}; a number is accepted")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{label}: '{key}' is {value!r}; a finite number is accepted")
     return float(value)
+
+
+def frame_text(frame: dict[str, Any], key: str, label: str) -> str:
+    """A required file name or label of a frame, with an error that names the frame and the key."""
+    value = frame_value(frame, key, label)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{label}: '{key}' is {value!r}; text is accepted")
+    return value

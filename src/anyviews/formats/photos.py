@@ -135,8 +135,8 @@ def _check_one_size(photos: Sequence[Photo], sizes: Sequence[tuple[int, int]]) -
     for photo, size in zip(photos, sizes, strict=True):
         if size != sizes[0]:
             raise ValueError(
-                f"the photos have different sizes: {photos[0].name} is {sizes[0][0]}x{sizes[0][1]} and {photo.name} is "
-                f"{size[0]}x{size[1]} (height x width); pass size=(height, width), on the command line --size HxW"
+                f"the photos have different sizes: {photos[0].name} is {sizes[0][0]}x{sizes[0][1]} and {photo.name} "
+                f"is {size[0]}x{size[1]} (height x width); pass size=(height, width), on the command line --size HxW"
             )
 
 
@@ -196,8 +196,8 @@ def _photo_size(photo: Photo) -> tuple[int, int]:
             height, width = width, height
     if photo.size is not None and abs(photo.size[0] * width / photo.size[1] - height) > 1:
         raise ValueError(
-            f"{photo.name} is {height}x{width} (height x width) but its camera is for {photo.size[0]}x{photo.size[1]}; "
-            "accepted are the camera's size and resized photos of the same aspect"
+            f"{photo.name} is {height}x{width} (height x width) but its camera is for {photo.size[0]}x{photo.size[1]};"
+            " accepted are the camera's size and resized photos of the same aspect"
         )
     return height, width
 

@@ -2,9 +2,9 @@
 
 Format: https://docs.nerf.studio/quickstart/data_conventions.html. Poses are camera-to-world with OpenGL camera axes.
 
-`applied_transform` (3x4) and `applied_scale` say how the tool that wrote the file moved the world that the cameras came
-from (usually a COLMAP model): file = applied_scale * applied_transform(original). They are undone on reading, so the
-cameras agree with the original world, as do the depth maps, which the format keeps in its unit.
+`applied_transform` (3x4) and `applied_scale` say how the tool that wrote the file moved the world that the cameras
+came from (usually a COLMAP model): file = applied_scale * applied_transform(original). They are undone on reading, so
+the cameras agree with the original world, as do the depth maps, which the format keeps in its unit.
 """
 
 import math
@@ -21,7 +21,7 @@ from .colmap import require_pinhole
 from .depth_png import LARGEST_VALUE, choose_depth_scale, write_depth_png
 from .files import new_folder
 from .image_folder import png_names, write_png
-from .json_files import frame_matrix, frame_number, frame_value, json_frames, read_json, write_json
+from .json_files import frame_matrix, frame_number, frame_text, json_frames, read_json, write_json
 from .photos import PHOTO_SUFFIXES, Photo, load_photos, read_size, warn_about_unposed
 
 
@@ -57,7 +57,7 @@ def read_transforms_json(
     undo = _undo_applied(content, path)
     photos = []
     for index, frame in enumerate(json_frames(content, path)):
-        name = frame_value(frame, "file_path", f"{path}: frame {index}")
+        name = frame_text(frame, "file_path", f"{path}: frame {index}")
         # what a frame says itself goes before what the file says for all
         photos.append(_photo(path, {**content, **frame}, f"{path}: frame {index} ({name})", undo))
     views = load_photos(photos, size, select)
@@ -135,7 +135,6 @@ def _photo(path: Path, values: dict[str, Any], label: str, undo: tuple[Tensor, f
     camera_to_file_world[:3, 3] /= undo[1]
     intrinsics = _intrinsics(values, label, height, width)
     camera = Cameras.from_opengl(intrinsics, undo[0] @ camera_to_file_world, torch.tensor([height, width]))
-    mask, depth = values.get("mask_path"), values.get("depth_file_path")
     return Photo(
         file,
         file.relative_to(path.parent).as_posix() if ".." not in Path(name).parts else name,
@@ -143,8 +142,8 @@ def _photo(path: Path, values: dict[str, Any], label: str, undo: tuple[Tensor, f
         camera.camera_to_world,
         (height, width),
         tuple(frame_number({key: 0.0, **values}, key, label) for key in ("k1", "k2", "p1", "p2")),
-        mask=None if mask is None else path.parent / mask,
-        depth=None if depth is None else path.parent / depth,
+        mask=path.parent / frame_text(values, "mask_path", label) if "mask_path" in values else None,
+        depth=path.parent / frame_text(values, "depth_file_path", label) if "depth_file_path" in values else None,
         depth_scale=1 / frame_number({DEPTH_UNIT_KEY: DEPTH_UNIT, **values}, DEPTH_UNIT_KEY, label),
     )
 
@@ -157,8 +156,8 @@ def _check_model(values: dict[str, Any], label: str) -> None:
     if model not in ACCEPTED_MODELS or higher:
         found = f"camera_model {model}" if model not in ACCEPTED_MODELS else f"distortion {higher}"
         raise ValueError(
-            f"{label} has {found}; accepted are the models {', '.join(ACCEPTED_MODELS)} with k1, k2, p1, p2. Undistort "
-            "the photos first, for example with `colmap image_undistorter`"
+            f"{label} has {found}; accepted are the models {', '.join(ACCEPTED_MODELS)} with k1, k2, p1, p2. "
+            "Undistort the photos first, for example with `colmap image_undistorter`"
         )
 
 
