@@ -16,7 +16,6 @@ _PUBLIC = {
     "PointCloud": "anyviews.scene",
     "MVGDTransformerModel": "anyviews.models.mvgd",
     "MVGDImageEncoder": "anyviews.models.mvgd",
-    "MVGDProcessor": "anyviews.models.mvgd",
     "MVGDPipeline": "anyviews.pipelines",
     "MVGDPipelineOutput": "anyviews.pipelines",
 }

@@ -74,7 +74,7 @@ class Cameras:
         camera_to_world: Float[Tensor, "*batch 4 4"],
         image_sizes: Int[Tensor, "*batch 2"],
     ) -> "Cameras":
-        """Build cameras from camera-to-world matrices with OpenGL / Blender / nerfstudio camera axes (y up, z back)."""
+        """Build cameras from camera-to-world matrices with OpenGL / Blender / nerfstudio axes (y up, z back)."""
         return cls(intrinsics, camera_to_world * camera_to_world.new_tensor(OPENCV_TO_OPENGL), image_sizes)
 
     @classmethod
@@ -207,6 +207,15 @@ class Cameras:
         pixel_map = torch.diag_embed(torch.cat([scale, torch.ones_like(scale[..., :1])], dim=-1))
         pixel_map[..., :2, 2] = offset
         return Cameras.create(pixel_map @ self.intrinsics, self.camera_to_world, height, width)
+
+    def mirror(self) -> "Cameras":
+        """Cameras of the world reflected in the plane x = 0, whose images are flipped left to right."""
+        reflection = self.intrinsics.new_tensor([-1.0, 1.0, 1.0, 1.0])
+        intrinsics = self.intrinsics.clone()
+        intrinsics[..., 0, 2] = self.image_sizes[..., 1] - intrinsics[..., 0, 2]
+        # reflecting the world and the camera's own x axis keeps the rotation right-handed; skew changes sign
+        intrinsics[..., 0, 1] = -intrinsics[..., 0, 1]
+        return Cameras(intrinsics, reflection[:, None] * self.camera_to_world * reflection, self.image_sizes)
 
     def relative_to(self, reference: "Cameras") -> "Cameras":
         """The same cameras in the coordinate frame of a reference camera (which becomes the identity)."""

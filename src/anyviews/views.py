@@ -124,9 +124,9 @@ class Views:
 
     def crop(self, top: int, left: int, height: int, width: int) -> "Views":
         """The window of (height, width) pixels at (top, left) of every view, recorded."""
-        if top < 0 or left < 0 or top + height > self.height or left + width > self.width:
+        if not (0 <= top < top + height <= self.height and 0 <= left < left + width <= self.width):
             raise ValueError(
-                f"crop of {height}x{width} at ({top}, {left}) leaves the {self.height}x{self.width} images"
+                f"crop of {height}x{width} at ({top}, {left}) is empty or leaves the {self.height}x{self.width} images"
             )
         window = (..., slice(top, top + height), slice(left, left + width))
         offset = torch.tensor([[-float(left), -float(top)]]).expand(len(self), 2)
@@ -166,6 +166,21 @@ class Views:
         crop_height = min(self.height, max(1, round(self.width / aspect)))
         top, left = (self.height - crop_height) // 2, (self.width - crop_width) // 2
         return self.crop(top, left, crop_height, crop_width).resize(height, width)
+
+    def mirror(self) -> "Views":
+        """The mirrored world: images flipped left to right, and cameras reflected in the plane x = 0 to match.
+
+        Raises:
+            ValueError: if these views were cropped or resized; the record cannot hold a reflection.
+        """
+        identity = CropRecord.identity(self.record.original_sizes)
+        if not (torch.equal(self.record.scale, identity.scale) and torch.equal(self.record.offset, identity.offset)):
+            raise ValueError("mirror the original photos, before crop, resize or fit")
+        flipped = {
+            name: None if getattr(self, name) is None else getattr(self, name).flip(-1)
+            for name in ("images", "masks", "depths")
+        }
+        return replace(self, **flipped, cameras=None if self.cameras is None else self.cameras.mirror())
 
     def original_cameras(self) -> Cameras:
         """The cameras in pixels of the original photos (undoes every crop and resize)."""

@@ -1,0 +1,55 @@
+"""MVGD: posed photos and target cameras to novel images and scale-consistent depth."""
+
+from ...diffusers_registry import register_with_diffusers
+from .configuration_mvgd import MVGD_SIZES
+from .image_encoder_mvgd import MVGDImageEncoder
+from .memory_mvgd import MemoryPlan, parse_memory, plan_memory
+from .modeling_mvgd import MVGDSceneContext, MVGDTransformerModel, MVGDTransformerOutput
+from .processing_mvgd import (
+    decode_depth,
+    decode_rgb,
+    encode_depth,
+    encode_rgb,
+    limit_scale,
+    normalize_cameras,
+    patchify,
+    ray_map,
+    unpatchify,
+)
+from .scheduling_mvgd import (
+    check_scheduler,
+    default_scheduler,
+    flow_scheduler,
+    noise_levels,
+    set_timesteps,
+    sigmoid_ddim_scheduler,
+)
+
+
+__all__ = [
+    "MVGD_SIZES",
+    "MVGDImageEncoder",
+    "MVGDSceneContext",
+    "MVGDTransformerModel",
+    "MVGDTransformerOutput",
+    "MemoryPlan",
+    "check_scheduler",
+    "decode_depth",
+    "decode_rgb",
+    "default_scheduler",
+    "encode_depth",
+    "encode_rgb",
+    "flow_scheduler",
+    "limit_scale",
+    "noise_levels",
+    "normalize_cameras",
+    "parse_memory",
+    "patchify",
+    "plan_memory",
+    "ray_map",
+    "set_timesteps",
+    "sigmoid_ddim_scheduler",
+    "unpatchify",
+]
+
+register_with_diffusers()

@@ -1,0 +1,143 @@
+"""Novel-view scores of MVGD on held-out procedural scenes, with baselines that know no geometry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..data.procedural import HELD_OUT_SEED_START
+from ..data.world import render_world
+from ..geometry.context import nearest_cameras
+from ..pipelines import MVGDPipeline
+from ..views import Views
+from .metrics import absolute_relative_error, depth_accuracy, psnr
+from .pictures import grid_picture
+
+
+# The one constant depth that a method without parallax could answer, in units of the scene scale, is chosen out of
+# these as the best on the very scenes it is judged on: an optimistic baseline.
+CONSTANT_DEPTHS = torch.logspace(-1, 2, 61)
+
+
+@dataclass(frozen=True)
+class NovelViewScene:
+    """One test: generate `targets` from `context`."""
+
+    context: Views
+    targets: Views
+
+
+def held_out_scenes(
+    count: int, size: int, context_views: int = 3, targets: int = 1, kind: str = "room"
+) -> list[NovelViewScene]:
+    """The first `count` held-out scenes of the procedural world; training never sees them.
+
+    Args:
+        count: number of scenes.
+        size: side of the images in pixels.
+        context_views, targets: views per scene; the targets do not depend on the number of context views.
+        kind: "room" or "object".
+    """
+    seeds = HELD_OUT_SEED_START + torch.arange(count)
+    world = render_world(seeds, views=8 + targets, height=size, width=size, kind=kind)
+    scenes = (world.scene(i) for i in range(count))
+    return [NovelViewScene(views[targets : targets + context_views], views[:targets]) for views in scenes]
+
+
+def evaluate_novel_views(
+    pipe: MVGDPipeline,
+    scenes: Sequence[NovelViewScene],
+    settings: dict[str, tuple[int, int]],
+    targets_per_pass: int = 1,
+    seed: int = 0,
+    picture: Path | None = None,
+) -> dict:
+    """Generate the targets of all scenes and score them.
+
+    Args:
+        pipe: the pipeline.
+        scenes: tests whose targets have images and depth.
+        settings: per row of the table, (denoising steps, ensemble members).
+        targets_per_pass: targets generated jointly.
+        seed: of the sampling noise; scene i uses seed + i.
+        picture: where to write a contact sheet of the first scenes.
+
+    Returns:
+        "rows": per setting and baseline the mean PSNR (dB, sRGB, all pixels), and AbsRel and delta < 1.25 of z-depth
+        in world units over pixels of known depth, without alignment; "scenes": the same per target.
+    """
+    images = torch.cat([scene.targets.images for scene in scenes])
+    depths = torch.cat([scene.targets.depths for scene in scenes])
+    scores = {**_baselines(scenes, images, depths)}
+    pictures = [images, None]
+    for name, (steps, members) in settings.items():
+        generated, estimated = [], []
+        for i, scene in enumerate(scenes):
+            output = pipe(
+                scene.context,
+                target_cameras=scene.targets.cameras,
+                num_inference_steps=steps,
+                ensemble_size=members,
+                targets_per_pass=targets_per_pass,
+                generator=torch.Generator().manual_seed(seed + i),
+                output_type="pt",
+            )
+            generated.append(output.images)
+            estimated.append(output.depths)
+        generated, estimated = torch.cat(generated), torch.cat(estimated)
+        scores[name] = {"psnr": psnr(generated, images), **_depth_scores(estimated, depths)}
+        pictures += [generated, estimated]
+    if picture is not None:
+        pictures[1] = depths
+        nearest = torch.cat([_nearest(scene) for scene in scenes])
+        grid_picture([nearest, *pictures], picture, columns=12)
+    per_target = [
+        {name: {metric: float(values[i]) for metric, values in row.items()} for name, row in scores.items()}
+        for i in range(len(images))
+    ]
+    rows = {name: {metric: float(v.mean()) for metric, v in row.items()} for name, row in scores.items()}
+    return {"rows": rows, "scenes": per_target}
+
+
+def _depth_scores(depths: Tensor, references: Tensor) -> dict[str, Tensor]:
+    valid = references > 0
+    return {
+        "absrel": absolute_relative_error(depths, references, valid),
+        "delta1.25": depth_accuracy(depths, references, valid),
+    }
+
+
+def _nearest(scene: NovelViewScene) -> Tensor:
+    """For each target the context image whose camera is nearest."""
+    index = nearest_cameras(scene.targets.cameras, scene.context.cameras, 1)[:, 0]
+    return scene.context.images[index]
+
+
+def _scale(scene: NovelViewScene) -> Tensor:
+    """The scene scale of each target, [T]."""
+    relative: list[Cameras] = [scene.context.cameras.relative_to(target) for target in scene.targets.cameras]
+    return torch.stack([cameras.centers.abs().amax() for cameras in relative])
+
+
+def _baselines(scenes: Sequence[NovelViewScene], images: Tensor, depths: Tensor) -> dict[str, dict[str, Tensor]]:
+    """Scores of answers that use no geometry."""
+    nearest = torch.cat([_nearest(scene) for scene in scenes])
+    mean_color = torch.cat(
+        [scene.context.images.mean((0, 2, 3), keepdim=True).expand_as(scene.targets.images) for scene in scenes]
+    )
+    scales = torch.cat([_scale(scene) for scene in scenes])[:, None, None, None]
+    constants = {}
+    for unit, name in (
+        (scales, "constant depth, in scene scales"),
+        (torch.ones_like(scales), "constant depth, metric"),
+    ):
+        candidates = [_depth_scores((unit * value).expand_as(depths), depths) for value in CONSTANT_DEPTHS]
+        constants[name] = min(candidates, key=lambda scores: float(scores["absrel"].mean()))
+    return {
+        "nearest context view": {"psnr": psnr(nearest, images)},
+        "mean colour": {"psnr": psnr(mean_color, images)},
+        **constants,
+    }
