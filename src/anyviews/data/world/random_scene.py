@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .primitives import ROOM_SURFACES, Solids
+from .primitives import Solids
 from .shading import Lights
-from .textures import random_colors, random_materials, texture_rows
+from .surfaces import random_pictures, surface_table
+from .textures import random_colors
 from .trajectories import MARGIN, object_cameras, room_cameras
 from .uniforms import Uniforms
 
@@ -16,12 +17,8 @@ from .uniforms import Uniforms
 # Boxes, ellipsoids, cylinders.
 ROOM_SOLIDS = (4, 2, 2)
 OBJECT_SOLIDS = (2, 3, 2)
-WALLS = (0, 1, 4, 5)  # of the faces -x, +x, -y (ceiling), +y (floor), -z, +z
-PICTURES_PER_WALL = 2
-PICTURES = PICTURES_PER_WALL * len(WALLS)
 # below everything, where no camera looks
 HIDDEN = 1e4
-FIRST_PICTURE = ROOM_SURFACES + 3 * ROOM_SOLIDS[0] + ROOM_SOLIDS[1] + 2 * ROOM_SOLIDS[2]
 UNIFORMS_PER_SCENE = 1200
 UNIFORMS_PER_VIEW = 64
 
@@ -172,83 +169,3 @@ def random_lights(uniforms: Uniforms, positions: Float[Tensor, "scenes 2 3"]) ->
         tint=tint,
         occlusion=uniforms.between(0.1, 0.5),
     )
-
-
-def surface_table(uniforms: Uniforms, solids: Solids, wavelengths: tuple[float, float]) -> dict[str, Tensor]:
-    """Textures, normals and emission of all surfaces, in the order of `primitives.intersect`, then the pictures.
-
-    Args:
-        uniforms: random numbers.
-        solids: the solids, which tell the directions of their textures and normals.
-        wavelengths: the finest and the coarsest texture periods in room units.
-    """
-    boxes, ellipsoids, cylinders = solids.counts
-    device = solids.centers.device
-    count = sum(solids.counts)
-    to_unit, rotations = solids.world_to_unit, solids.rotations
-    zeros = torch.zeros_like(to_unit[:, :1])
-    axes = torch.eye(3, device=device).expand(len(zeros), 3, 3)
-    # (material, tangents [B, 2, 3], quadratic part of the normal [B, 3, 3], constant part [B, 3]) of each surface
-    entries = []
-    for face in range(ROOM_SURFACES):
-        axis = face // 2
-        tangents = axes[:, ((2, 1), (0, 2), (0, 1))[axis], :]
-        entries.append((face, tangents, zeros[:, 0], axes[:, axis]))
-    for index in range(count):
-        material, local = ROOM_SURFACES + index, rotations[:, index].mT
-        center = solids.centers[:, index, :, None]
-        if index < boxes:
-            entries += [
-                (material, local[:, ((2, 1), (0, 2), (0, 1))[k], :], zeros[:, 0], local[:, k]) for k in range(3)
-            ]
-            continue
-        oblique = torch.stack([0.8 * local[:, 0] + 0.6 * local[:, 2], local[:, 1]], dim=1)
-        unit = to_unit[:, index]
-        if index >= boxes + ellipsoids:
-            unit = unit * unit.new_tensor([1.0, 0.0, 1.0])[:, None]
-        quadratic = unit.mT @ unit
-        entries.append((material, oblique, quadratic, -(quadratic @ center)[..., 0]))
-        if index >= boxes + ellipsoids:
-            entries.append((material, local[:, (0, 2), :], zeros[:, 0], local[:, 1]))
-    pictures_and_frames = ROOM_SURFACES + count
-    for wall in (face for face in WALLS for _ in range(PICTURES_PER_WALL)):
-        entries.append((len(entries), *entries[wall][1:]))
-    frames = [(pictures_and_frames + PICTURES + k, *entries[WALLS[k // 2]][1:]) for k in range(PICTURES)]
-    first_picture = len(entries) - PICTURES
-    entries[first_picture:] = [
-        (pictures_and_frames + k, *entry[1:]) for k, entry in enumerate(entries[first_picture:])
-    ] + frames
-    owner = torch.tensor([entry[0] for entry in entries], device=device)
-    tangents = torch.stack([entry[1] for entry in entries], dim=1)
-    materials = random_materials(uniforms, pictures_and_frames + 2 * PICTURES, *wavelengths)
-    table = texture_rows(materials, tangents, owner)
-    normal = torch.stack([entry[2] for entry in entries], dim=1)
-    table |= {f"n{a}{b}": normal[..., a, b] for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))}
-    constant = torch.stack([entry[3] for entry in entries], dim=1)
-    table |= {f"n{k}": constant[..., k] for k in range(3)}
-    index = torch.arange(len(entries), device=device)
-    table["in_plane"] = ((index < ROOM_SURFACES) | (index >= first_picture)).float().expand_as(table["n0"])
-    window = uniforms.chance(0.3, PICTURES) * uniforms.between(0.5, 1.0, PICTURES)
-    emission = torch.zeros_like(table["n0"])
-    emission[:, first_picture : first_picture + PICTURES] = window
-    table["emission"] = emission
-    return table
-
-
-def random_pictures(uniforms: Uniforms, room: Float[Tensor, "scenes 3"]) -> dict[str, Tensor]:
-    """Rectangles on the walls, as columns [B, 6] by name that count only for the faces of a room."""
-    columns = {}
-    for slot in range(PICTURES_PER_WALL):
-        hung = uniforms.chance(0.75, ROOM_SURFACES)
-        horizontal = room[:, (2, 2, 0, 0, 0, 0)]
-        half_width = uniforms.log_between(0.12, 0.4, ROOM_SURFACES) * horizontal
-        half_height = uniforms.log_between(0.18, 0.5, ROOM_SURFACES) * room[:, 1:2]
-        # each slot has its half of the wall, so that pictures do not overlap
-        along = (slot - 0.5 + uniforms.between(-0.15, 0.15, ROOM_SURFACES)) * horizontal
-        height = uniforms.between(-0.4, 0.25, ROOM_SURFACES) * room[:, 1:2]
-        is_wall = torch.tensor([float(face in WALLS) for face in range(ROOM_SURFACES)], device=room.device)
-        columns[f"picture{slot}_along"] = along
-        columns[f"picture{slot}_height"] = height
-        columns[f"picture{slot}_half_width"] = half_width * hung * is_wall - (1 - hung * is_wall)
-        columns[f"picture{slot}_half_height"] = half_height
-    return columns

@@ -11,8 +11,9 @@ from torch import Tensor
 from ...cameras import Cameras, rigid
 from ...views import Views
 from .primitives import NO_HIT, intersect
-from .random_scene import FIRST_PICTURE, PICTURES, PICTURES_PER_WALL, WALLS, RandomScene, random_object, random_room
-from .shading import Lights, irradiance, surface_normals
+from .random_scene import RandomScene, random_object, random_room
+from .shading import irradiance, surface_normals
+from .surfaces import PICTURES, PICTURES_PER_WALL
 from .textures import albedo
 
 
@@ -20,6 +21,9 @@ from .textures import albedo
 RAYS_PER_PASS = 1 << 15
 
 FRAME_WIDTH = 0.05
+
+# Rays that miss are shaded at this depth and then replaced: far points would make sines slow.
+FARTHEST = 20.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def shade(
     pixel: Float[Tensor, "scenes 1"],
 ) -> list[Float[Tensor, "scenes views pixels"]]:
     """Red, green and blue of what each ray hits; `pixel` is the width of a pixel at unit depth."""
+    depth = depth.clamp(max=FARTHEST)
     x, y = directions[:, None, 0], directions[:, None, 1]
     along = [
         scene.rotations[:, :, k, 0, None] * x
@@ -146,7 +151,8 @@ def shade(
     ]
     points = tuple(torch.addcmul(scene.centers[:, :, k, None], depth, along[k]) for k in range(3))
     if scene.pictures:
-        surface = hang_pictures(scene.pictures, points, surface)
+        first_picture = scene.surfaces["u0"].shape[1] - 2 * PICTURES
+        surface = hang_pictures(scene.pictures, points, surface, first_picture)
     looked_up = look_up(scene.surfaces, surface)
     normals, cosine = surface_normals(looked_up, points, tuple(-component for component in along))
     # seen at a slant a pixel covers more of the surface: the geometric mean of its two widths
@@ -155,7 +161,7 @@ def shade(
     light = irradiance(scene.lights, points, normals, looked_up, scene.room)
     colors = [(color * light * scene.lights.tint[:, k, None, None]).clamp_(0, 1) for k, color in enumerate(colors)]
     if scene.room is None:
-        missed = (depth >= NO_HIT).float()
+        missed = (depth >= FARTHEST).float()
         height = 0.5 + 0.5 * along[1] * (along[0] ** 2 + along[1] ** 2 + along[2] ** 2).rsqrt_()
         low, high = scene.background[:, :, :, None, None].unbind(1)
         colors = [
@@ -171,7 +177,9 @@ def look_up(columns: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
     return dict(zip(columns, table.gather(2, flat).unflatten(2, index.shape[1:]), strict=True))
 
 
-def hang_pictures(pictures: dict[str, Tensor], points: tuple[Tensor, Tensor, Tensor], surface: Tensor) -> Tensor:
+def hang_pictures(
+    pictures: dict[str, Tensor], points: tuple[Tensor, Tensor, Tensor], surface: Tensor, first_picture: int
+) -> Tensor:
     """Replace the surface by a picture or its frame where a point of a wall lies within one."""
     padded = {name: F.pad(column, (0, 1), value=-1.0) for name, column in pictures.items()}
     here = look_up(padded, surface.clamp(max=len(pictures["picture0_along"][0])))
@@ -185,7 +193,7 @@ def hang_pictures(pictures: dict[str, Tensor], points: tuple[Tensor, Tensor, Ten
             (along - here[f"picture{slot}_along"]).abs_() - here[f"picture{slot}_half_width"],
             (points[1] - here[f"picture{slot}_height"]).abs_() - here[f"picture{slot}_half_height"],
         )
-        picture = wall * PICTURES_PER_WALL + (FIRST_PICTURE + slot)
+        picture = wall * PICTURES_PER_WALL + (first_picture + slot)
         picture += PICTURES * (beyond > -FRAME_WIDTH)
         surface = torch.lerp(surface, picture, (beyond < 0).float())
     return surface

@@ -61,7 +61,8 @@ def random_colors(uniforms: Uniforms, *shape: int) -> Float[Tensor, "scenes ... 
     """Colours of any hue, from greyish to saturated and from dark to bright."""
     hue = uniforms.take(*shape, 1) + torch.tensor([0.0, 1 / 3, 2 / 3], device=uniforms.values.device)
     pure = (0.5 + 0.75 * torch.cos(2 * torch.pi * hue)).clamp(0, 1)
-    saturation = uniforms.take(*shape, 1) * 0.85
+    # most things in rooms are muted
+    saturation = uniforms.take(*shape, 1) ** 1.7 * 0.85
     value = uniforms.between(0.3, 1.0, *shape, 1)
     return value * (1 - saturation + saturation * pure)
 
@@ -143,8 +144,10 @@ def albedo(
     pattern = (level / (surface["softness"] + 0.35 * phase)).clamp_(-1, 1).mul_(0.5).add_(0.5)
     fade = torch.exp(phase * phase * -0.06)
     pattern = torch.lerp(surface["mean"], pattern, fade)
-    grain = torch.sin(4.7 * u + 2.1 * v) * torch.sin(5.3 * v - 1.7 * u) * surface["grain"]
-    grain = grain.mul_(torch.exp(phase * phase * -1.5)).add_(1)
+    # bent phases keep the fine noise from lining up in a grid
+    grain = torch.sin(3.1 * u + 1.9 * v + 2.3 * coarse + 2.0 * sin_v)
+    grain = grain.mul_(torch.sin(2.9 * v - 1.3 * u + 2.6 * sin_u)).mul_(surface["grain"])
+    grain = grain.mul_(torch.exp(phase * phase * -0.8)).add_(1)
     mix = coarse.mul_(0.5).add_(0.5).mul_(surface["blend"])
     colors = []
     for k in range(3):

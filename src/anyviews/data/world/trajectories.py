@@ -51,8 +51,10 @@ def room_cameras(
     start = uniforms.between(-0.95, 0.95, 1, CANDIDATES, 3) * limits * lift
     start = clearest(start, solids)[:, 0]
     target = -start * uniforms.between(0.3, 1.0, 1) + uniforms.between(-0.45, 0.45, 3) * room
+    # slightly downwards, where the furniture stands
+    target[:, 1] = 0.5 * target[:, 1] + 0.15 * room[:, 1]
     distance = (target - start).norm(dim=-1)[:, None]
-    baseline = uniforms.log_between(0.06, 0.8, 1) * distance
+    baseline = uniforms.log_between(0.07, 1.1, 1) * distance
 
     spread = uniforms.between(-1, 1, views, CANDIDATES, 3) * uniforms.log_between(0.3, 1.2, views, CANDIDATES, 1)
     spread[:, 0] = 0
@@ -94,12 +96,12 @@ def object_cameras(
         tangent: tangent of half the field of view.
         radius: of the sphere that encloses the object.
     """
-    range_of_azimuth = uniforms.log_between(0.3, 3.0, 1)
+    range_of_azimuth = uniforms.log_between(0.5, 4.5, 1)
     azimuth = uniforms.between(0, 2 * torch.pi, 1) + range_of_azimuth * uniforms.between(-0.5, 0.5, views)
     elevation = uniforms.between(-0.3, 1.0, 1) + 0.5 * range_of_azimuth.clamp(max=1) * uniforms.between(-1, 1, views)
     elevation = elevation.clamp(-0.6, 1.35)
     # far enough to see the whole enclosing sphere, give or take
-    distance = radius * (1 + 1 / tangent**2).sqrt() * uniforms.between(0.85, 1.3, views)
+    distance = radius * (1 + 1 / tangent**2).sqrt() * uniforms.between(0.75, 1.15, views)
     centers = torch.stack([elevation.cos() * azimuth.cos(), -elevation.sin(), elevation.cos() * azimuth.sin()], dim=-1)
     centers = centers * distance.clamp(min=1.2 * radius)[..., None]
     targets = uniforms.between(-0.12, 0.12, views, 3) * radius[..., None]
