@@ -1,0 +1,163 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from anyviews.data.world import render_world
+from anyviews.data.world.random_scene import HIDDEN, random_object, random_room
+from anyviews.geometry.rays import pixel_centers
+
+
+KINDS = ["room", "object"]
+SEEDS = torch.arange(100, 124)
+
+
+def reproject(world, source: int, target: int):
+    """Of the pixels of one view: where they land in another, whether that is inside, and their depth there."""
+    count, _, _, height, width = world.depths.shape
+    pixels = pixel_centers(height, width).reshape(1, -1, 2).expand(count, -1, 2)
+    depth = world.depths[:, source].flatten(1)
+    points = world.cameras[:, source].unproject(pixels, depth)
+    landed, landed_depth = world.cameras[:, target].project(points)
+    grid = landed / landed.new_tensor([width, height]) * 2 - 1
+    inside = (grid.abs() < 1).all(-1) & (landed_depth > 0) & (depth > 0)
+    return grid[:, None], inside, landed_depth
+
+
+def sample(maps, grid, mode):
+    return F.grid_sample(maps, grid, mode=mode, align_corners=False)[:, :, 0]
+
+
+def covisibility(world):
+    """Mean over scenes and ordered pairs of the part of a view's surface pixels that another view sees."""
+    views = world.depths.shape[1]
+    parts = []
+    for source in range(views):
+        for target in range(views):
+            if source == target:
+                continue
+            grid, inside, depth = reproject(world, source, target)
+            seen = sample(world.depths[:, target], grid, "nearest")[:, 0]
+            agrees = inside & ((seen / depth - 1).abs() < 0.08)
+            parts.append(agrees.sum(1) / (world.depths[:, source].flatten(1) > 0).sum(1).clamp(min=1))
+    return torch.stack(parts).mean().item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_and_ranges(kind):
+    world = render_world(SEEDS, 3, 24, 32, kind)
+    assert world.images.shape == (24, 3, 3, 24, 32)
+    assert world.images.isfinite().all() and world.images.min() >= 0 and world.images.max() <= 1
+    assert world.depths.isfinite().all() and (world.depths >= 0).all()
+    assert torch.equal(world.masks, (world.depths > 0).float())
+    assert world.cameras.batch_shape == (24, 3)
+    world.cameras.validate()
+    # images are neither black nor flat
+    assert world.images.flatten(1).std(1).min() > 0.02 and world.images.mean() > 0.2
+    if kind == "room":
+        assert world.masks.all()
+    else:
+        assert 0.2 < world.masks.mean() < 0.7
+        assert (world.masks.flatten(2).mean(-1) > 0.01).all(), "an object is out of sight"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_scene_as_views(kind):
+    views = render_world(SEEDS[:2], 3, 16, 16, kind).scene(1).validate()
+    assert len(views) == 3 and views.depths.shape == (3, 1, 16, 16)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scene_depends_on_its_seed_alone(kind, samples):
+    batch = render_world(torch.tensor([5, 2**40, 7, 6]), 3, 16, 24, kind, samples=samples)
+    alone = render_world(torch.tensor([7]), 3, 16, 24, kind, samples=samples)
+    for name in ("images", "depths", "masks"):
+        torch.testing.assert_close(getattr(batch, name)[2:3], getattr(alone, name), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(batch.cameras.camera_to_world[2:3], alone.cameras.camera_to_world)
+    assert (batch.images[0] - batch.images[3]).abs().mean() > 0.05, "different seeds gave the same scene"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_depth_and_colours_agree_across_views(kind):
+    world = render_world(SEEDS, 2, 96, 96, kind, samples=1)
+    grid, inside, depth = reproject(world, 0, 1)
+    # inverse depth is linear in the image on planes, so that it can be interpolated
+    inverse = sample(1 / world.depths[:, 1].clamp(min=1e-3), grid, "bilinear")[:, 0]
+    error = (inverse * depth - 1).abs()
+    covisible = inside & (error < 0.05)
+    assert covisible.float().mean() > 0.5 * inside.float().mean()
+    assert error[covisible].median() < 1e-3
+    color_error = (sample(world.images[:, 1], grid, "bilinear") - world.images[:, 0].flatten(2)).abs().mean(1)
+    assert color_error[covisible].median() < 0.02
+    # and they would not agree by chance
+    shuffled = (world.images[:, 1].flatten(2) - world.images[:, 0].flatten(2)).abs().mean(1)
+    assert shuffled[covisible].mean() > 2 * color_error[covisible].mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resolution_and_samples_keep_the_geometry(kind):
+    low, high = (render_world(SEEDS, 2, size, size, kind) for size in (16, 48))
+    # at three times the resolution every third pixel has the same centre
+    torch.testing.assert_close(high.depths[..., 1::3, 1::3], low.depths, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(high.cameras.camera_to_world, low.cameras.camera_to_world)
+    torch.testing.assert_close(high.cameras.resize(16, 16).intrinsics, low.cameras.intrinsics)
+    single = render_world(SEEDS, 2, 16, 16, kind, samples=1)
+    torch.testing.assert_close(single.depths, low.depths, rtol=1e-3, atol=1e-3)
+
+
+def test_supersampling_is_closer_to_a_fine_rendering():
+    fine = F.avg_pool2d(render_world(SEEDS, 1, 128, 128, samples=1).images.flatten(0, 1), 8)
+    errors = [
+        (render_world(SEEDS, 1, 16, 16, samples=samples).images.flatten(0, 1) - fine).square().mean()
+        for samples in (1, 2)
+    ]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_room_cameras_are_in_free_space():
+    scene = random_room(torch.arange(200), 6, "cpu")
+    assert (scene.centers.abs() < scene.room[:, None]).all()
+    assert scene.solids.clearance(scene.centers).min() > 0
+    shown = (scene.solids.centers[..., 1] < HIDDEN / 2).sum(1)
+    assert shown.max() == 8 and shown.float().mean() > 4
+
+
+def test_object_cameras_are_in_free_space():
+    scene = random_object(torch.arange(200), 6, "cpu")
+    offset = scene.centers[:, :, None] - scene.solids.centers[:, None]
+    local = (scene.solids.world_to_unit[:, None] @ offset[..., None])[..., 0]
+    assert (local.abs().amax(-1) > 1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_views_overlap(kind):
+    assert 0.5 < covisibility(render_world(torch.arange(40), 4, 24, 24, kind, samples=1)) < 0.8
+
+
+def test_baselines_are_small_and_large():
+    world = render_world(torch.arange(200), 2, 8, 8, samples=1)
+    baseline = (world.cameras.centers[:, 0] - world.cameras.centers[:, 1]).norm(dim=-1)
+    relative = baseline / world.depths.flatten(1).median(dim=1).values
+    low, high = relative.quantile(torch.tensor([0.1, 0.9]))
+    assert low < 0.1 and high > 0.4
+
+
+def test_world_scale_varies():
+    depth = render_world(torch.arange(64), 1, 8, 8, samples=1).depths.flatten(1).mean(1)
+    assert depth.quantile(0.95) > 4 * depth.quantile(0.05)
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(Exception, match="room"):
+        render_world(SEEDS, 2, 8, 8, "city")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_devices_agree(kind):
+    cpu, gpu = (render_world(SEEDS, 3, 32, 32, kind, device) for device in ("cpu", "cuda"))
+    # single pixels on an edge or at a step of a texture may fall on the other side
+    depth_error = (gpu.depths.cpu() - cpu.depths).abs() / cpu.depths.clamp(min=1e-3)
+    assert (depth_error < 1e-3).float().mean() > 0.999
+    assert ((gpu.images.cpu() - cpu.images).abs() < 1e-2).float().mean() > 0.995
