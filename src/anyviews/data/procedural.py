@@ -35,6 +35,7 @@ class ProceduralSamples(IterableDataset):
         seed: another seed gives other scenes in another order.
         rank: index of this process among `world_size` processes.
         world_size: number of processes that share the stream.
+        samples: rays per pixel along each axis, for smooth edges; the cost grows with its square.
         block: scenes rendered at once.
         repeats: how often each scene is yielded.
         device: where to render; samples stay there.
@@ -55,6 +56,7 @@ class ProceduralSamples(IterableDataset):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        samples: int = 2,
         block: int = 64,
         repeats: int = 4,
         device: str | torch.device = "cpu",
@@ -67,7 +69,8 @@ class ProceduralSamples(IterableDataset):
             raise ValueError(f"rank {rank} is outside a world of {world_size}; accepted are 0 to {world_size - 1}")
         self.kind, self.views, self.height, self.width = kind, views, height, width
         self.split, self.seed, self.rank, self.world_size = split, seed, rank, world_size
-        self.block, self.repeats, self.device, self.transform = block, repeats, device, transform
+        self.samples, self.block, self.repeats = samples, block, repeats
+        self.device, self.transform = device, transform
         self._block_index, self._offset, self._resumed = 0, 0, False
 
     def _stream(self) -> tuple[int, int]:
@@ -115,7 +118,7 @@ class ProceduralSamples(IterableDataset):
             block_index = self._block_index * streams + stream
             scene_seeds = self.scene_seeds(block_index)
             world = render_world(
-                torch.tensor(scene_seeds), self.views, self.height, self.width, kind=self.kind, device=self.device
+                torch.tensor(scene_seeds), self.views, self.height, self.width, self.kind, self.device, self.samples
             )
             order = seeded_permutation(self.block * self.repeats, "order", self.seed, block_index)
             for offset in range(self._offset, len(order)):

@@ -1,0 +1,104 @@
+"""Write multi-view samples as parquet shards: procedural scenes, or folders of posed photos.
+
+python utils/make_shards.py --kind rooms --scenes 100 --views 8 --size 64x64 -o FOLDER
+python utils/make_shards.py --from SCENE_FOLDER ... --size 256x256 -o FOLDER
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from anyviews.data.schema import Row, encode_sample
+from anyviews.data.shards import write_shards
+
+
+SCENES_PER_PASS = 16
+
+KINDS = {"rooms": "room", "objects": "object"}
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """(height, width) from "HxW"."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; accepted is HEIGHTxWIDTH in pixels, such as 64x64")
+    return int(parts[0]), int(parts[1])
+
+
+def procedural_rows(arguments: argparse.Namespace, encoding: dict) -> Iterator[Row]:
+    """Rows of the scenes with seeds first_seed, first_seed + 1, ..."""
+    from anyviews.data.world import render_world
+
+    kind, (height, width) = KINDS[arguments.kind], arguments.size or (64, 64)
+    seeds = torch.arange(arguments.scenes) + arguments.first_seed
+    for some in seeds.split(SCENES_PER_PASS):
+        world = render_world(some, arguments.views, height, width, kind, arguments.device)
+        for index, seed in enumerate(some.tolist()):
+            yield encode_sample(f"{kind}-{seed}", world.scene(index), source="anyviews procedural world", **encoding)
+
+
+def folder_rows(arguments: argparse.Namespace, encoding: dict) -> Iterator[Row]:
+    """Rows of posed photo folders in any format that anyviews reads."""
+    from anyviews.formats import load_views
+
+    for folder in arguments.folders:
+        views = load_views(folder, size=arguments.size)
+        if views.cameras is None:
+            raise ValueError(f"{folder} holds photos without cameras; give a COLMAP, transforms.json or cameras.json")
+        yield encode_sample(folder.resolve().name, views, source=folder.resolve().name, **encoding)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--kind", choices=sorted(KINDS), help="procedural scenes")
+    kind.add_argument(
+        "--from", dest="folders", nargs="+", type=Path, metavar="FOLDER", help="posed photos, a scene each"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder; other splits in it are kept")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--shards", type=int, default=8, help="a multiple of processes x workers of the reader")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of rows")
+    parser.add_argument("--size", type=image_size, help="HEIGHTxWIDTH; default 64x64, or that of the photos")
+    parser.add_argument("--image-format", choices=["png", "jpeg"], default="png")
+    parser.add_argument("--quality", type=int, default=92, help="of JPEG")
+    parser.add_argument("--licence", help="Hub identifier; default apache-2.0 for procedural scenes, else unknown")
+    parser.add_argument("--scale", choices=["relative", "aligned", "metric"], default="relative")
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--views", type=int, default=8, help="images per procedural scene")
+    parser.add_argument("--device", default="cpu", help="where procedural scenes are rendered")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="of the procedural scenes; 2**40 = 1099511627776 on are held out"
+    )
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    licence = arguments.licence or ("unknown" if arguments.folders else "apache-2.0")
+    encoding = {
+        "image_format": arguments.image_format,
+        "quality": arguments.quality,
+        "scale": arguments.scale,
+        "licence": licence,
+    }
+    if arguments.folders:
+        rows, count = folder_rows(arguments, encoding), len(arguments.folders)
+    else:
+        rows, count = procedural_rows(arguments, encoding), arguments.scenes
+    entry = write_shards(
+        rows,
+        arguments.output,
+        # never more shards than scenes
+        num_shards=min(arguments.shards, count),
+        split=arguments.split,
+        seed=arguments.seed,
+        license=licence,
+    )
+    print(f"{arguments.output}: {entry['rows']} scenes of split {arguments.split} in {len(entry['shards'])} shards")
+
+
+if __name__ == "__main__":
+    main()
