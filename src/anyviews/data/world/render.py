@@ -17,8 +17,9 @@ from .surfaces import PICTURES, PICTURES_PER_WALL
 from .textures import albedo
 
 
-# Rays per pass on a CPU, so that intermediate results stay in its cache.
-RAYS_PER_PASS = 1 << 15
+# Rays per pass: intermediate results stay in a CPU's cache, and within a few gigabytes of an accelerator's memory.
+CPU_RAYS_PER_PASS = 1 << 15
+ACCELERATOR_RAYS_PER_PASS = 1 << 22
 
 FRAME_WIDTH = 0.05
 
@@ -71,6 +72,9 @@ def render_world(
         device: where to render.
         samples: rays per pixel along each axis for colours; depth and mask are those of the pixel's centre.
 
+    Returns:
+        Views whose world has y down and a unit that is random per scene, so that absolute scale tells nothing.
+
     Raises:
         ValueError: for an unknown kind.
     """
@@ -78,10 +82,18 @@ def render_world(
         raise ValueError(f"kind is {kind!r}; accepted are 'room' and 'object'")
     scene = (random_room if kind == "room" else random_object)(seeds, views, device)
     count = len(seeds)
-    rays = views * height * width * samples**2
-    chunk = max(1, RAYS_PER_PASS // rays) if scene.centers.device.type == "cpu" else count
-    passes = [render(select(scene, slice(i, i + chunk)), height, width, samples) for i in range(0, count, chunk)]
-    images, depths = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    limit = CPU_RAYS_PER_PASS if scene.centers.device.type == "cpu" else ACCELERATOR_RAYS_PER_PASS
+    rays_per_row = views * width * samples**2
+    # several small scenes per pass, or bands of rows of a large one
+    chunk = max(1, limit // (rays_per_row * height))
+    band = min(height, max(1, limit // rays_per_row))
+    passes = [
+        torch.cat(
+            [render(part, height, width, samples, top, min(top + band, height)) for top in range(0, height, band)], 3
+        )
+        for part in (select(scene, slice(i, i + chunk)) for i in range(0, count, chunk))
+    ]
+    images, depths = torch.cat(passes).split([3, 1], dim=2)
     depths = depths * scene.scale[:, :, None, None, None]
     masks = (depths > 0).float()
     focal = width / (2 * scene.tangent[..., None])
@@ -108,29 +120,31 @@ def select(scene: RandomScene, chosen: slice) -> RandomScene:
     return pick(scene)
 
 
-def ray_directions(tangent: Float[Tensor, "scenes 1"], height: int, width: int) -> Float[Tensor, "scenes 2 pixels"]:
-    """x and y of the camera-frame directions (z = 1) through the pixel centres, row by row."""
+def ray_directions(
+    tangent: Float[Tensor, "scenes 1"], height: int, width: int, top: int, bottom: int
+) -> Float[Tensor, "scenes 2 pixels"]:
+    """x and y of the camera-frame directions (z = 1) through the pixel centres of rows [top, bottom)."""
     x = (torch.arange(width, device=tangent.device) + 0.5) * (2 / width) - 1
-    y = (torch.arange(height, device=tangent.device) + 0.5) * (2 / width) - height / width
+    y = (torch.arange(top, bottom, device=tangent.device) + 0.5) * (2 / width) - height / width
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy")).flatten(1)
     return grid * tangent[..., None]
 
 
 def render(
-    scene: RandomScene, height: int, width: int, samples: int
-) -> tuple[Float[Tensor, "scenes views 3 height width"], Float[Tensor, "scenes views 1 height width"]]:
-    """Images, and depth in room units."""
-    fine = ray_directions(scene.tangent, height * samples, width * samples)
+    scene: RandomScene, height: int, width: int, samples: int, top: int, bottom: int
+) -> Float[Tensor, "scenes views 4 rows width"]:
+    """Red, green, blue and depth in room units of the rows [top, bottom) of all views."""
+    fine = ray_directions(scene.tangent, height * samples, width * samples, top * samples, bottom * samples)
     depth, surface = intersect(scene.solids, scene.room, scene.centers, scene.rotations, fine)
     colors = torch.stack(shade(scene, fine, depth, surface, 2 * scene.tangent / width), dim=2)
-    colors = colors.unflatten(-1, (height * samples, width * samples))
     if samples > 1:
         # averaged as displayed, which is what resizing a photo does
-        colors = F.avg_pool2d(colors.flatten(0, 2), samples).unflatten(0, colors.shape[:3])
-        coarse = ray_directions(scene.tangent, height, width)
+        fine_rows = colors.flatten(0, 2).unflatten(-1, ((bottom - top) * samples, width * samples))
+        colors = F.avg_pool2d(fine_rows, samples).flatten(1).unflatten(0, colors.shape[:3])
+        coarse = ray_directions(scene.tangent, height, width, top, bottom)
         depth, _ = intersect(scene.solids, scene.room, scene.centers, scene.rotations, coarse)
     depth = depth * (depth < NO_HIT)
-    return colors, depth.unflatten(-1, (height, width))[:, :, None]
+    return torch.cat([colors, depth[:, :, None]], dim=2).unflatten(-1, (bottom - top, width))
 
 
 def shade(
