@@ -11,19 +11,21 @@ FUNCTION_LINES = 80
 
 
 def long_functions(source: str) -> list[str]:
-    """Functions of a source text that are longer than the ceiling, with their lengths."""
-    return [
-        f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+    """Functions whose body is longer than the ceiling; the signature, often a table of options, does not count."""
+    functions = [
+        (node.name, node.end_lineno - node.body[0].lineno + 1)
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno - node.lineno + 1 > FUNCTION_LINES
     ]
+    return [f"{name} has {lines} lines" for name, lines in functions if lines > FUNCTION_LINES]
 
 
 def test_long_functions_are_found():
-    body = "    pass\n"
-    assert long_functions("def short():\n" + body * (FUNCTION_LINES - 1)) == []
-    assert long_functions("def long():\n" + body * FUNCTION_LINES) == [f"long has {FUNCTION_LINES + 1} lines"]
+    statement = "    pass\n"
+    assert long_functions("def short(\n    argument,\n):\n" + statement * FUNCTION_LINES) == []
+    assert long_functions("def long():\n" + statement * (FUNCTION_LINES + 1)) == [
+        f"long has {FUNCTION_LINES + 1} lines"
+    ]
 
 
 def test_files_and_functions_are_short():

@@ -21,7 +21,7 @@ from .. import __version__
 HELP = "report versions, device, optional extras and checkpoints, and what would not work"
 
 # The dispatcher's kernels that need nothing fetched at run time, plain one first.
-ATTENTION_BACKENDS = ("native", "_native_flash", "_native_cudnn", "flash", "xformers", "sage", "flex")
+ATTENTION_BACKENDS = ("native", "_native_math", "_native_flash", "_native_cudnn", "flash", "xformers", "sage", "flex")
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 

@@ -1,14 +1,14 @@
 """The `anyviews` command: finds the verb, runs it, and turns what happens into text, JSON and an exit code.
 
 A verb is a module of this package with `HELP` (one line), `add_arguments(parser)`, `run(arguments) -> dict` (a
-JSON-serialisable summary) and `describe(summary) -> str` (the same for people). Verbs import torch and what needs it
-inside `run`, so that `anyviews --help` answers at once.
+JSON-serialisable summary) and `describe(summary) -> str` (the same for people). Only the verb in use is imported.
 
 Exit codes: 0 success; 1 unexpected error; 2 wrong usage; 3 bad input (a value or a file); 4 something optional is not
 installed; 130 interrupted.
 """
 
 import argparse
+import ast
 import contextlib
 import json
 import logging
@@ -16,11 +16,12 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from .. import __version__
 
 
-VERBS = ("doctor",)
+VERBS = ("convert", "doctor")
 
 UNEXPECTED, USAGE, BAD_INPUT, MISSING, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -48,34 +49,34 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, self.format_usage())
 
 
-def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
-    """The command line of the given verbs; only their modules are imported."""
-    parser = Parser(
-        prog="anyviews",
-        description="Feed-forward 3D from photos.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
+    """The command line of one verb, or, without one, the list of all verbs."""
+    layout = {"epilog": EXIT_CODES, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = Parser(prog="anyviews", description="Feed-forward 3D from photos.", **layout)
     parser.add_argument("--version", action="version", version=f"anyviews {__version__}")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name in verbs:
-        verb = import_module(f".{name}", __package__)
-        subparser = subparsers.add_parser(
-            name,
-            help=verb.HELP,
-            description=verb.HELP,
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        verb.add_arguments(subparser)
-        subparser.add_argument(
-            "--json", action="store_true", help="print the summary, or the error, as one JSON object on stdout"
-        )
-        subparser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-        subparser.set_defaults(module=verb)
+    if selected is None:
+        for name in VERBS:
+            subparsers.add_parser(name, help=read_help(name))
+        return parser
+    verb = import_module(f".{selected}", __package__)
+    subparser = subparsers.add_parser(selected, description=verb.HELP, **layout)
+    verb.add_arguments(subparser)
+    subparser.add_argument(
+        "--json", action="store_true", help="print the summary, or the error, as one JSON object on stdout"
+    )
+    subparser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    subparser.set_defaults(module=verb)
     return parser
+
+
+def read_help(name: str) -> str:
+    """The HELP of a verb, from its source: importing it would load torch, and `anyviews --help` should not wait."""
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HELP":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"the verb {name} has no HELP")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # libraries that print would break the JSON on stdout
         with contextlib.redirect_stdout(sys.stderr) if "--json" in argv else contextlib.nullcontext():
-            arguments = build_parser(argv[:1] if argv[:1] and argv[0] in VERBS else VERBS).parse_args(argv)
+            arguments = build_parser(argv[0] if argv and argv[0] in VERBS else None).parse_args(argv)
             with progress_on_stderr():
                 summary = arguments.module.run(arguments)
             text = json.dumps(summary) if arguments.json else arguments.module.describe(summary)
