@@ -69,9 +69,7 @@ def mean_camera(cameras: Cameras) -> Cameras:
         ValueError: if there is no camera, or not exactly one batch dimension.
     """
     if len(cameras.batch_shape) != 1 or len(cameras) == 0:
-        raise ValueError(
-            f"cameras have batch shape {cameras.batch_shape}; a path needs one batch of at least 1 camera"
-        )
+        raise ValueError(f"cameras have batch shape {cameras.batch_shape}; a path needs [V] with at least 1 camera")
     height, width = cameras.image_sizes.double().mean(0).round().int().tolist()
     intrinsics = cameras.resize(height, width).intrinsics.mean(0)
     pose = rigid(nearest_rotation(cameras.rotation.mean(0)), cameras.centers.mean(0))
