@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from anyviews.data.procedural import HELD_OUT_SEED_START, SCENE_SEED_END
 from anyviews.data.schema import Row, encode_sample
 from anyviews.data.shards import write_shards
 
@@ -70,9 +71,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--views", type=int, default=8, help="images per procedural scene")
     parser.add_argument("--device", default="cpu", help="where procedural scenes are rendered")
     parser.add_argument(
-        "--first-seed", type=int, default=0, help="of the procedural scenes; 2**40 = 1099511627776 on are held out"
+        "--first-seed",
+        type=int,
+        help=f"of the procedural scenes; default 0 for train, {HELD_OUT_SEED_START} (held out) for other splits",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.first_seed is None:
+        arguments.first_seed = 0 if arguments.split == "train" else HELD_OUT_SEED_START
+    last, end = arguments.first_seed + arguments.scenes, SCENE_SEED_END
+    if arguments.split == "train":
+        end = HELD_OUT_SEED_START
+    if arguments.kind and not 0 <= arguments.first_seed < last <= end:
+        parser.error(
+            f"--first-seed {arguments.first_seed} with --scenes {arguments.scenes}: the split {arguments.split} takes "
+            f"at least one scene, with seeds from 0 to {end - 1}"
+        )
+    return arguments
 
 
 def main():

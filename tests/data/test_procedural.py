@@ -7,10 +7,10 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anyviews.data import open_samples
-from anyviews.data.procedural import HELD_OUT_SEED_START, ProceduralSamples
+from anyviews.data.procedural import HELD_OUT_SEED_START, SCENE_SEED_END, ProceduralSamples
 
 
-OPTIONS = {"views": 2, "height": 8, "width": 8, "block": 3, "repeats": 2}
+OPTIONS = {"views": 2, "height": 8, "width": 8, "samples": 1, "block": 3, "repeats": 2}
 
 
 def identity(batch):
@@ -90,7 +90,15 @@ def test_training_never_sees_held_out_scenes(seed):
     train, test = (ProceduralSamples(split=split, seed=seed) for split in ("train", "test"))
     for block in (0, 7, 2**33, 2**40):
         assert all(0 <= s < HELD_OUT_SEED_START for s in train.scene_seeds(block))
-        assert all(HELD_OUT_SEED_START <= s < 2 * HELD_OUT_SEED_START for s in test.scene_seeds(block))
+        assert all(HELD_OUT_SEED_START <= s < SCENE_SEED_END for s in test.scene_seeds(block))
+
+
+def test_held_out_scenes_look_different_and_objects_have_masks():
+    train, test = (first(open_samples("procedural-objects", split=split, **OPTIONS), 6) for split in ("train", "test"))
+    for a in train:
+        a.views.validate()
+        assert torch.equal(a.views.masks, (a.views.depths > 0).float()) and 0 < a.views.masks.mean() < 1
+        assert not any(torch.equal(a.views.images, b.views.images) for b in test)
 
 
 def test_errors_name_the_argument():

@@ -10,13 +10,15 @@ from .samples import Sample, derive_seed, seeded_permutation
 from .world import render_world
 
 
-# Scene seeds in [0, 2**40) are for training, those in [2**40, 2**41) are held out for tests and benchmarks.
-HELD_OUT_SEED_START = 2**40
+# Scene seeds in [0, 2**31) are for training, those in [2**31, 2**32) are held out for tests and benchmarks. There are
+# no more, because torch's CPU generator drops all but the low 32 bits of a seed: 2**32 would be scene 0 again.
+HELD_OUT_SEED_START = 2**31
+SCENE_SEED_END = 2**32
 
 SPLIT_SEED_STARTS = {"train": 0, "test": HELD_OUT_SEED_START}
 
 # Odd, so that seed -> first scene is one-to-one; the golden ratio keeps the ranges of neighbouring seeds far apart.
-SEED_STRIDE = 0x9E3779B97F4A7C15
+SEED_STRIDE = 0x4F1BBCDD
 
 
 class ProceduralSamples(IterableDataset):
