@@ -44,8 +44,13 @@ class Solids:
     def clearance(self, points: Float[Tensor, "scenes points 3"]) -> Float[Tensor, "scenes points solids"]:
         """Distance (a lower bound, negative inside) of points [B, N, 3] to the bounding box of each solid."""
         offsets = points[:, :, None] - self.centers[:, None]
-        local = (self.rotations.mT[:, None] @ offsets[..., None])[..., 0]
+        local = multiply(self.rotations.mT[:, None], offsets[..., None])[..., 0]
         return (local.abs() - self.sizes[:, None]).amax(-1)
+
+
+def multiply(a: Float[Tensor, "*#batch rows inner"], b: Float[Tensor, "*#batch inner columns"]) -> Tensor:
+    """Product of small matrices in full precision, which matmul gives up under TF32 and autocast."""
+    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
 
 def less(a: Tensor, b: Tensor | float) -> Tensor:
@@ -80,8 +85,8 @@ def intersect(
     else:
         depth, surface = room_hit(room, centers, rotations, directions)
     to_unit = solids.world_to_unit[:, :, None]
-    local_rotations = to_unit @ rotations[:, None]
-    local_origins = (to_unit @ (centers[:, None] - solids.centers[:, :, None])[..., None])[..., 0]
+    local_rotations = multiply(to_unit, rotations[:, None])
+    local_origins = multiply(to_unit, (centers[:, None] - solids.centers[:, :, None])[..., None])[..., 0]
     boxes, ellipsoids, _ = solids.counts
     first = ROOM_SURFACES
     for index in range(sum(solids.counts)):

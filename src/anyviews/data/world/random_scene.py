@@ -164,7 +164,7 @@ def random_lights(uniforms: Uniforms, positions: Float[Tensor, "scenes 2 3"]) ->
     return Lights(
         positions=positions,
         powers=powers,
-        reach=uniforms.between(2.0, 6.0),
+        reach=uniforms.between(3.0, 8.0),
         ambient=uniforms.between(0.25, 0.6),
         tint=tint,
         occlusion=uniforms.between(0.1, 0.5),

@@ -93,7 +93,7 @@ def render_world(
         )
         for part in (select(scene, slice(i, i + chunk)) for i in range(0, count, chunk))
     ]
-    images, depths = torch.cat(passes).split([3, 1], dim=2)
+    images, depths = (part.contiguous() for part in torch.cat(passes).split([3, 1], dim=2))
     depths = depths * scene.scale[:, :, None, None, None]
     masks = (depths > 0).float()
     focal = width / (2 * scene.tangent[..., None])

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .primitives import ROOM_SURFACES, Solids
+from .primitives import ROOM_SURFACES, Solids, multiply
 from .textures import random_materials, texture_rows
 from .uniforms import Uniforms
 
@@ -69,9 +69,9 @@ def room_and_solid_surfaces(solids: Solids) -> tuple[list[tuple[Tensor, Tensor, 
         else:
             is_cylinder = index >= boxes + ellipsoids
             unit = solids.world_to_unit[:, index] * local.new_tensor([[1.0], [1.0 - is_cylinder], [1.0]])
-            gradient = unit.mT @ unit
+            gradient = multiply(unit.mT, unit)
             center = solids.centers[:, index, :, None]
-            added = [(local.new_tensor(OBLIQUE) @ local, gradient, -(gradient @ center)[..., 0])]
+            added = [(multiply(local.new_tensor(OBLIQUE)[None], local), gradient, -multiply(gradient, center)[..., 0])]
             if is_cylinder:
                 added.append((local[:, TANGENTS[1], :], flat, local[:, 1]))
         geometry += added
