@@ -1,0 +1,57 @@
+"""utils/make_shards.py writes folders that open_samples reads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from anyviews.data import open_samples
+from anyviews.data.procedural import HELD_OUT_SEED_START
+from anyviews.data.shards import verify_shards
+from anyviews.data.world import render_world
+from anyviews.formats import save_views
+
+
+SCRIPT = Path(__file__).resolve().parents[2] / "utils" / "make_shards.py"
+
+
+def make_shards(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_procedural_scenes(tmp_path):
+    options = ("--kind", "rooms", "--scenes", 3, "--views", 2, "--size", "8x12", "-o", tmp_path)
+    for split, shards in (("train", 2), ("test", 1)):
+        done = make_shards(*options, "--split", split, "--shards", shards)
+        assert done.returncode == 0, done.stderr
+    assert verify_shards(tmp_path) == {"train": 3, "test": 3}
+    for split, start in (("train", 0), ("test", HELD_OUT_SEED_START)):
+        samples = {sample.key: sample for sample in open_samples(str(tmp_path), split=split)}
+        assert set(samples) == {f"room-{start + i}" for i in range(3)}
+        world = render_world(torch.tensor([start + 1]), 2, 8, 12)
+        views = samples[f"room-{start + 1}"].views
+        assert (views.images - world.images[0]).abs().max() <= 0.5 / 255 + 1e-6
+        assert torch.equal(views.cameras.intrinsics, world.cameras.intrinsics[0])
+
+
+def test_folders_of_posed_photos(tmp_path):
+    world = render_world(torch.tensor([1, 2]), 3, 16, 16)
+    for index, name in enumerate(("hall", "attic")):
+        save_views(world.scene(index), tmp_path / name, "transforms")
+    done = make_shards("--from", tmp_path / "hall", tmp_path / "attic", "--size", "8x8", "-o", tmp_path / "shards")
+    assert done.returncode == 0, done.stderr
+    samples = {sample.key: sample.views for sample in open_samples(str(tmp_path / "shards"))}
+    assert set(samples) == {"hall", "attic"}
+    assert samples["attic"].images.shape == (3, 3, 8, 8)
+    expected = world.scene(1).fit(8, 8).cameras
+    assert torch.allclose(samples["attic"].cameras.camera_to_world, expected.camera_to_world, atol=1e-5)
+    assert torch.allclose(samples["attic"].cameras.intrinsics, expected.intrinsics, atol=1e-4)
+
+
+def test_training_shards_cannot_reach_held_out_scenes(tmp_path):
+    done = make_shards("--kind", "rooms", "--scenes", 5, "--first-seed", HELD_OUT_SEED_START - 4, "-o", tmp_path)
+    assert done.returncode == 2
+    assert f"the split train takes at least one scene, with seeds from 0 to {HELD_OUT_SEED_START - 1}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
