@@ -32,9 +32,9 @@ def test_nearest_by_angle_where_the_places_are_equal():
 def test_one_radian_counts_as_one_scene_size():
     candidates = cameras_at([-2.0, 2.0], [0, 0])  # size 2
     degrees = torch.rad2deg(torch.tensor(1.0)).item()
-    pool = Cameras.cat([candidates, cameras_at([0.0, 0.0], [degrees * 0.8, degrees * 1.3])])
-    # size of the pool: sqrt(8 / 4); the places cost 2 / 1.414, the angles 0.8 and 1.3
-    assert nearest_cameras(cameras_at([0.0], [0]), pool, 4).tolist() == [[2, 3, 0, 1]]
+    pool = Cameras.cat([candidates, cameras_at([0.0, 0.0], [degrees * 0.8, degrees * 1.6])])
+    # size of the pool: sqrt(8 / 4); the places cost 2 / 1.414, the angles 0.8 and 1.6
+    assert nearest_cameras(cameras_at([0.0], [0]), pool, 4).tolist() == [[2, 0, 1, 3]]
 
 
 def test_ties_keep_the_order_given():

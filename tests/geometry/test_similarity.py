@@ -170,8 +170,10 @@ def test_collinear_cameras_are_aligned_by_their_rotations_too(seed):
     target = similarity.apply_cameras(cameras)
     assert_same(align_cameras(cameras, target), similarity)
     # noise across the line, in both, does not roll the result
-    noise = 1e-4 * random_points(seed, 5) * cameras.centers[0].norm()
-    noisy = align_cameras(with_centers(cameras, line + noise), target)
+    noise = 1e-4 * random_points(seed, 2, 5) * (line[-1] - line[0]).norm()
+    noisy = align_cameras(
+        with_centers(cameras, line + noise[0]), with_centers(target, target.centers + similarity.scale * noise[1])
+    )
     assert (noisy.rotation - similarity.rotation).abs().max() < 1e-3
 
 
