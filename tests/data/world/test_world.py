@@ -69,7 +69,7 @@ def test_one_scene_as_views(kind):
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_scene_depends_on_its_seed_alone(kind, samples):
-    batch = render_world(torch.tensor([5, 2**40, 7, 6]), 3, 16, 24, kind, samples=samples)
+    batch = render_world(torch.tensor([5, 2**32 - 1, 7, 6]), 3, 16, 24, kind, samples=samples)
     alone = render_world(torch.tensor([7]), 3, 16, 24, kind, samples=samples)
     for name in ("images", "depths", "masks"):
         torch.testing.assert_close(getattr(batch, name)[2:3], getattr(alone, name), rtol=1e-5, atol=1e-5)
@@ -167,6 +167,12 @@ def test_world_scale_varies():
 def test_an_unknown_kind_is_named():
     with pytest.raises(Exception, match="room"):
         render_world(SEEDS, 2, 8, 8, "city")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_would_repeat_scenes_are_refused(seed):
+    with pytest.raises(ValueError, match=str(seed)):
+        render_world(torch.tensor([3, seed]), 1, 8, 8)
 
 
 @pytest.mark.gpu

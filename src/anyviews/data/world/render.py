@@ -64,7 +64,7 @@ def render_world(
     """Render the random scenes of given seeds; each scene depends on its seed (and the number of views) alone.
 
     Args:
-        seeds: [B], one scene per seed.
+        seeds: [B], one scene per seed, from 0 to 2**32 - 1.
         views: cameras per scene.
         height: of the images in pixels.
         width: of the images in pixels.
@@ -76,10 +76,14 @@ def render_world(
         Views whose world has y down and a unit that is random per scene, so that absolute scale tells nothing.
 
     Raises:
-        ValueError: for an unknown kind.
+        ValueError: for an unknown kind, or a seed out of range.
     """
     if kind not in ("room", "object"):
         raise ValueError(f"kind is {kind!r}; accepted are 'room' and 'object'")
+    # the CPU generator uses 32 bits of its seed, so that larger ones would silently repeat scenes
+    outside = [seed for seed in seeds.tolist() if not 0 <= seed < 2**32]
+    if outside:
+        raise ValueError(f"seeds hold {outside[:8]}; accepted are 0 to 2**32 - 1 (take them modulo 2**32)")
     scene = (random_room if kind == "room" else random_object)(seeds, views, device)
     count = len(seeds)
     limit = CPU_RAYS_PER_PASS if scene.centers.device.type == "cpu" else ACCELERATOR_RAYS_PER_PASS
