@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import IterableDataset, get_worker_info
@@ -19,8 +20,9 @@ from anyviews.training.method import Method
 class ToyStream(IterableDataset):
     """Numbers of one rank in an order that depends on the epoch; resumes exactly, also with workers."""
 
-    def __init__(self, size, rank, world_size, transform):
+    def __init__(self, size, rank, world_size, transform, unsavable_from=None):
         super().__init__()
+        self.unsavable_from = unsavable_from
         self.size, self.rank, self.world_size, self.transform = size, rank, world_size, transform
         self.epoch, self.position = 0, 0
 
@@ -28,6 +30,8 @@ class ToyStream(IterableDataset):
         self.epoch, self.position = epoch, 0
 
     def state_dict(self):
+        if self.unsavable_from is not None and self.position >= self.unsavable_from:
+            return {"position": {1, 2}}
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state):
@@ -49,6 +53,7 @@ class ToyStream(IterableDataset):
 class ToyArguments(TrainingArguments):
     dropout: float = argument(0.1, "Dropout of the toy network.")
     size: int = argument(22, "Numbers in the toy dataset.")
+    unsavable_from: int | None = argument(None, "Position from which the state of the dataset is not JSON.")
     noise: float = argument(0.1, "Noise in the toy loss.")
     terminate_at: int | None = argument(None, "Send SIGTERM to this process in this step's loss.")
     break_at: int | None = argument(None, "Make the loss of this step nan.")
@@ -60,13 +65,14 @@ class ToyMethod(Method):
     def __init__(self, arguments):
         self.arguments = arguments
         self.calls = 0
+        self.seen = []
         self.validated = {}
 
     def build(self, arguments):
         return nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Dropout(arguments.dropout), nn.Linear(8, 1))
 
     def open_dataset(self, data, rank, world_size):
-        return ToyStream(self.arguments.size, rank, world_size, self.transform)
+        return ToyStream(self.arguments.size, rank, world_size, self.transform, self.arguments.unsavable_from)
 
     def transform(self, sample):
         return {"number": sample, "inputs": torch.tensor([sample, sample**2 / 20, 1.0]) / 20}
@@ -75,9 +81,7 @@ class ToyMethod(Method):
         self.calls += 1
         if self.calls == self.arguments.terminate_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        if rank := os.environ.get("RANK", "0"):
-            with (Path(self.arguments.output_dir) / f"seen-{rank}.txt").open("a") as file:
-                file.write(" ".join(map(str, batch["number"].tolist())) + "\n")
+        self.seen += batch["number"].tolist()
         noise = torch.randn(batch["inputs"].shape, generator=generator, device=generator.device)
         predicted = model(batch["inputs"] + self.arguments.noise * noise).squeeze(-1)
         loss = (predicted - batch["inputs"][:, 0].sin()).square().mean()
@@ -96,17 +100,18 @@ class ToyMethod(Method):
         (folder / "README.md").write_text("a card")
 
 
-def run_toy(output_dir, **values):
+def run_toy(output_dir, method_type=ToyMethod, **values):
     """Train the toy in this process; returns the records and the method."""
     settings = {"train_batch_size": 4, "max_train_steps": 10, "learning_rate": 1e-2, "checkpointing_steps": 1000}
     arguments = ToyArguments(output_dir=str(output_dir), **{**settings, **values})
-    method = ToyMethod(arguments)
+    method = method_type(arguments)
+    AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the first run
     return train(method, arguments, DataArguments(dataset_name="toy")), method
 
 
 if __name__ == "__main__":
     arguments, data = parse_arguments(ToyArguments, DataArguments)
-    records = train(ToyMethod(arguments), arguments, data)
-    rank = os.environ.get("RANK", "0")
-    summary = {"num_processes": int(os.environ.get("WORLD_SIZE", "1")), "records": records}
-    (Path(arguments.output_dir) / f"summary-{rank}.json").write_text(json.dumps(summary))
+    method = ToyMethod(arguments)
+    records = train(method, arguments, data)
+    summary = {"num_processes": int(os.environ["WORLD_SIZE"]), "records": records, "seen": method.seen}
+    (Path(arguments.output_dir) / f"summary-{os.environ['RANK']}.json").write_text(json.dumps(summary))
