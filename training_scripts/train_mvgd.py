@@ -17,6 +17,7 @@ from anyviews.cameras import Cameras
 from anyviews.data.samples import Sample
 from anyviews.evaluation.novel_views import evaluate_novel_views, held_out_scenes
 from anyviews.models.mvgd import (
+    MVGDExplicitAttentionProcessor,
     MVGDImageEncoder,
     MVGDSceneContext,
     MVGDTransformerModel,
@@ -29,7 +30,9 @@ from anyviews.models.mvgd import (
     ray_map,
 )
 from anyviews.pipelines import MVGDPipeline
-from anyviews.training import DataArguments, Method, TrainingArguments, argument, parse_arguments, train
+from anyviews.training.arguments import DataArguments, TrainingArguments, argument, parse_arguments
+from anyviews.training.loop import train
+from anyviews.training.method import Method
 
 
 @dataclasses.dataclass
@@ -109,6 +112,8 @@ class MVGDMethod(Method):
                 image_encoder = MVGDImageEncoder.from_pretrained(arguments.encoder_weights)
             else:
                 image_encoder = MVGDImageEncoder(arguments.encoder_type, transformer.config.image_feature_dim)
+        if not torch.accelerator.is_available():
+            transformer.set_attn_processor(MVGDExplicitAttentionProcessor())
         self.config = transformer.config
         self.scheduler = default_scheduler(self.config)
         return MVGDNetwork(image_encoder, transformer).float()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..data.procedural import HELD_OUT_SEED_START
+from ..data.samples import seeded_permutation
 from ..data.world import render_world
 from ..geometry.context import nearest_cameras
 from ..pipelines import MVGDPipeline
@@ -16,6 +17,10 @@ from ..views import Views
 from .metrics import absolute_relative_error, depth_accuracy, psnr
 from .pictures import grid_picture
 
+
+# Fixed, because the procedural world's cameras depend on the number of views.
+VIEWS_PER_SCENE = 12
+MOST_TARGETS = 4
 
 # The one constant depth that a method without parallax could answer, in units of the scene scale, is chosen out of
 # these as the best on the very scenes it is judged on: an optimistic baseline.
@@ -38,13 +43,18 @@ def held_out_scenes(
     Args:
         count: number of scenes.
         size: side of the images in pixels.
-        context_views, targets: views per scene; the targets do not depend on the number of context views.
+        context_views: up to 8; more context views are added to the same first ones.
+        targets: up to 4.
         kind: "room" or "object".
     """
     seeds = HELD_OUT_SEED_START + torch.arange(count)
-    world = render_world(seeds, views=8 + targets, height=size, width=size, kind=kind)
-    scenes = (world.scene(i) for i in range(count))
-    return [NovelViewScene(views[targets : targets + context_views], views[:targets]) for views in scenes]
+    world = render_world(seeds, views=VIEWS_PER_SCENE, height=size, width=size, kind=kind)
+    scenes = []
+    for i, seed in enumerate(seeds.tolist()):
+        # half of the rooms are walks in order: shuffled, so that targets lie among the context views as in training
+        views = world.scene(i)[seeded_permutation(VIEWS_PER_SCENE, "novel views", seed)]
+        scenes.append(NovelViewScene(views[MOST_TARGETS:][:context_views], views[:targets]))
+    return scenes
 
 
 def evaluate_novel_views(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def color_depth(depths: Float[Tensor, "views 1 height width"]) -> Float[Tensor, "views 3 height width"]:
-    """Depth in false colours, near is warm; the logarithm of each map is stretched to its own 2nd to 98th percentile."""
+    """Depth in false colours, near is warm; the log of each map is stretched to its own 2nd to 98th percentile."""
     known = depths > 0
     logs = depths.clamp(min=1e-12).log()
     colored = []

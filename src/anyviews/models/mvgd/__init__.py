@@ -1,6 +1,7 @@
 """MVGD: posed photos and target cameras to novel images and scale-consistent depth."""
 
 from ...diffusers_registry import register_with_diffusers
+from .attention_mvgd import MVGDExplicitAttentionProcessor
 from .configuration_mvgd import MVGD_SIZES
 from .image_encoder_mvgd import MVGDImageEncoder
 from .memory_mvgd import MemoryPlan, parse_memory, plan_memory
@@ -28,6 +29,7 @@ from .scheduling_mvgd import (
 
 __all__ = [
     "MVGD_SIZES",
+    "MVGDExplicitAttentionProcessor",
     "MVGDImageEncoder",
     "MVGDSceneContext",
     "MVGDTransformerModel",

@@ -28,6 +28,21 @@ class MVGDAttentionProcessor:
         )
 
 
+class MVGDExplicitAttentionProcessor:
+    """Spells the attention product out; for training on a CPU.
+
+    There the backward pass of fused attention, and the float32 detour of its mathematical form, take most of a step.
+    `transformer.set_attn_processor(MVGDExplicitAttentionProcessor())` switches to it.
+    """
+
+    def __call__(self, query: Tensor, key_value: KeyValue, mask: Tensor | None) -> Tensor:
+        query, key, value = (x.transpose(1, 2) for x in (query, *key_value))  # [b, heads, tokens, head_dim]
+        scores = (query / math.sqrt(query.shape[-1])) @ key.mT
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], -torch.inf)
+        return (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2)
+
+
 class MVGDAttention(nn.Module, AttentionModuleMixin):
     """Multi-head attention from one token set to itself or to another.
 
@@ -40,7 +55,7 @@ class MVGDAttention(nn.Module, AttentionModuleMixin):
     """
 
     _default_processor_cls = MVGDAttentionProcessor
-    _available_processors = [MVGDAttentionProcessor]
+    _available_processors = [MVGDAttentionProcessor, MVGDExplicitAttentionProcessor]
     _supports_qkv_fusion = False
 
     def __init__(self, query_dim: int, context_dim: int, inner_dim: int, num_heads: int, qk_norm: bool = False):
