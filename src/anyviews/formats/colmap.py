@@ -26,6 +26,9 @@ from .photos import Photo, load_photos, warn_about_unposed
 
 MODEL_FOLDERS = ("", "sparse", "sparse/0")
 
+# Skew that shifts the image's bottom against its top by less than this, in pixels, is rounding and is dropped.
+LARGEST_SHEAR = 1e-3
+
 # Model ids of the binary format, and for the accepted ones where their parameters go.
 MODEL_NAMES = {
     0: "SIMPLE_PINHOLE",
@@ -191,7 +194,7 @@ def write_colmap(
     if points is not None:
         positions = points.positions.double().tolist()
         shades = torch.full_like(points.positions, 0.5) if points.colors is None else points.colors
-        colors = to_uint8(shades.mT[:, :, None])[0].tolist()
+        colors = to_uint8(shades).tolist()
     with new_folder(folder, overwrite) as temporary:
         model = temporary / "sparse" / "0"
         model.mkdir(parents=True)
@@ -208,8 +211,9 @@ def require_pinhole(views: Views) -> Cameras:
     if views.cameras is None:
         raise ValueError("these views have no cameras; posed photos are needed to write cameras")
     cameras = views.validate().cameras.to("cpu", torch.float64)
-    for name, skew in zip(views.names, cameras.intrinsics[:, 0, 1].tolist(), strict=True):
-        if skew != 0:
+    shears = cameras.intrinsics[:, 0, 1] / cameras.intrinsics[:, 1, 1] * views.height
+    for name, skew, shear in zip(views.names, cameras.intrinsics[:, 0, 1].tolist(), shears.tolist(), strict=True):
+        if abs(shear) > LARGEST_SHEAR:
             raise ValueError(f"{name}: the camera has skew {skew:g}; this format accepts fx, fy, cx, cy without skew")
     return cameras
 

@@ -100,7 +100,9 @@ def _source_pixels(
     k1, k2 = coefficients[..., None, :2].unbind(-1)
     # beyond the turning point of the radial polynomial, the model maps new rays onto old pixels
     unfolded = torch.stack([1 + t * r2 * (3 * k1 + 5 * k2 * t * r2) for t in (0.25, 0.5, 0.75, 1.0)]) > 0
-    inside = (source >= 0) & (source <= cameras.image_sizes.flip(-1).to(source)[:, None])
+    # between the outermost pixel centres nothing is extrapolated; the margin is for rounding
+    size = cameras.image_sizes.flip(-1).to(source)[:, None]
+    inside = (source > 0.5 - 1e-3) & (source < size - 0.5 + 1e-3)
     return source, inside.all() & unfolded.all()
 
 

@@ -66,12 +66,13 @@ def write_image_folder(
 def write_png(image: Float[Tensor, "channels height width"], path: Path) -> None:
     """Write one image in [0, 1], 3 channels (sRGB) or 1 (a mask), as 8-bit PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(to_uint8(image).squeeze(-1)).save(path)
+    pixels = to_uint8(image.movedim(0, -1))
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)
 
 
-def to_uint8(images: Float[Tensor, "*batch channels height width"]) -> np.ndarray:
-    """Images in [0, 1] as 8-bit arrays [*batch, H, W, C]."""
-    return (images.detach().float().clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
+def to_uint8(values: Float[Tensor, "..."]) -> np.ndarray:
+    """Colours or masks in [0, 1] as an 8-bit array of the same shape."""
+    return (values.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def png_names(names: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ def frame_matrix(frame: dict[str, Any], key: str, label: str, rows: int, columns
     """A required matrix of a frame in double precision, with an error that names the frame and the key."""
     try:
         matrix = torch.tensor(frame_value(frame, key, label), dtype=torch.float64)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{label}: '{key}' is not a matrix of numbers: {error}") from error
     if matrix.shape != (rows, columns):
         raise ValueError(f"{label}: '{key}' has shape {tuple(matrix.shape)}; accepted is {rows}x{columns}")

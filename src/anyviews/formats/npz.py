@@ -44,9 +44,9 @@ def write_npz(scene: Scene, path: Path | str, overwrite: bool = False) -> None:
             arrays["point_confidence"] = scene.points.confidence
     arrays = {name: value.detach().cpu().numpy() for name, value in arrays.items()}
     if scene.images is not None:
-        arrays["images"] = to_uint8(scene.images)
+        arrays["images"] = to_uint8(scene.images.movedim(1, -1))
     if scene.points is not None and scene.points.colors is not None:
-        arrays["point_colors"] = to_uint8(scene.points.colors.mT[:, :, None])[0]
+        arrays["point_colors"] = to_uint8(scene.points.colors)
     arrays["names"], arrays["scale"] = np.array(scene.names, dtype=np.str_), np.array(scene.scale)
     with new_file(path, overwrite) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)

@@ -19,7 +19,6 @@ from .distortion import undistort
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-# EXIF orientations 5 to 8 exchange the image's axes.
 ORIENTATION_TAG = 0x0112
 
 
@@ -159,7 +158,7 @@ def read_pixels(path: Path, photo: Photo | None = None) -> np.ndarray:
     """
     with _open(path) as image:
         try:
-            if photo is not None and _applies_orientation(image, photo):
+            if photo is not None and _is_turned(image, photo):
                 image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I;16") or image.mode == "L":
                 return np.asarray(image)
@@ -170,16 +169,23 @@ def read_pixels(path: Path, photo: Photo | None = None) -> np.ndarray:
             raise ValueError(f"{path} cannot be decoded (truncated?): {error}") from error
 
 
-def _applies_orientation(image: Image.Image, photo: Photo) -> bool:
-    """Unposed photos are turned upright; posed ones only where the camera's size says so.
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8: 1 is upright, 5 to 8 exchange the image's axes."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole image to look for the tag behind the pixels
+    return image.getexif().get(ORIENTATION_TAG, 1)
+
+
+def _is_turned(image: Image.Image, photo: Photo) -> bool:
+    """Whether to apply the EXIF orientation: to unposed photos, and to posed ones where the camera's size says so.
 
     COLMAP and its kin calibrate the stored pixels and ignore the tag; other tools turn the photo first.
     """
+    orientation = _orientation(image)
     if photo.size is None:
-        return True
-    exchanged = image.getexif().get(ORIENTATION_TAG, 1) >= 5
+        return orientation != 1
     portrait = photo.size[0] > photo.size[1]
-    return exchanged and portrait != (image.height > image.width)
+    return orientation >= 5 and portrait != (image.height > image.width)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -191,8 +197,7 @@ def read_size(path: Path) -> tuple[int, int]:
 def _photo_size(photo: Photo) -> tuple[int, int]:
     with _open(photo.path) as image:
         height, width = image.height, image.width
-        exchanged = image.getexif().get(ORIENTATION_TAG, 1) >= 5
-        if exchanged and _applies_orientation(image, photo):
+        if _is_turned(image, photo) and _orientation(image) >= 5:
             height, width = width, height
     if photo.size is not None and abs(photo.size[0] * width / photo.size[1] - height) > 1:
         raise ValueError(

@@ -28,7 +28,7 @@ def write_ply(points: PointCloud, path: Path | str, overwrite: bool = False) -> 
         raise ValueError("point positions hold NaN or infinity; accepted are finite numbers")
     columns = dict(zip("xyz", points.positions.detach().float().cpu().numpy().T, strict=True))
     if points.colors is not None:
-        shades = to_uint8(points.colors.mT[:, :, None])[0].T
+        shades = to_uint8(points.colors).T
         columns.update(zip(("red", "green", "blue"), shades, strict=True))
     if points.confidence is not None:
         columns["confidence"] = points.confidence.detach().float().cpu().numpy()

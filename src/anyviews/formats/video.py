@@ -36,5 +36,5 @@ def write_video(
         stream.pix_fmt, stream.options = "yuv420p", {"crf": QUALITY}
         for image in images:
             padded = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")[0]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(to_uint8(padded), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(to_uint8(padded.movedim(0, -1)), format="rgb24")))
         container.mux(stream.encode())
