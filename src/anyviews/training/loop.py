@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, send_to_device, set_seed
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration, send_to_device, set_seed
 from diffusers.models.attention_dispatch import attention_backend
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from .arguments import DataArguments, TrainingArguments
 from .checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from .method import Method
-from .optimization import decay_groups, enable_gradient_checkpointing, stop_on_signal
+from .optimization import (
+    averaged_weights,
+    decay_groups,
+    enable_gradient_checkpointing,
+    evaluation_mode,
+    stop_on_signal,
+)
 from .publishing import export_whole, upload
 from .stream import BatchStream
 from .tracking import LossLog, append_records, forget_after, start_trackers
@@ -110,12 +116,17 @@ class Run:
             betas=(arguments.adam_beta1, arguments.adam_beta2),
             eps=arguments.adam_epsilon,
         )
+        if accelerator.state.deepspeed_plugin is not None:  # it clips itself, and has no loader to ask for the size
+            settings = accelerator.state.deepspeed_plugin.deepspeed_config
+            settings["train_micro_batch_size_per_gpu"] = arguments.train_batch_size
+            settings["gradient_clipping"] = arguments.max_grad_norm
         # neither the loader (see BatchStream) nor the schedule (see _build_schedule) is prepared
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.ema = None
         if arguments.use_ema:
             self.ema = EMAModel(self.parameters, decay=arguments.ema_max_decay, use_ema_warmup=True, foreach=True)
+            self.ema.to(dtype=torch.float32)  # steps of the average are too small for bf16 weights
         set_seed(arguments.seed, device_specific=True)  # different dropout in each process
 
     def _build_schedule(self) -> None:
@@ -204,31 +215,29 @@ class Run:
         return interrupted, out_of_time
 
     @contextlib.contextmanager
-    def _averaged_model(self) -> Iterator[nn.Module]:
-        """The bare model in evaluation mode with the averaged weights; the training weights are put back after."""
-        if self.ema is not None:
-            self.ema.store(self.parameters)
-            self.ema.copy_to(self.parameters)
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
-        try:
-            yield self.accelerator.unwrap_model(self.model)
-        finally:
-            for module, training in modes.items():
-                module.training = training
-            if self.ema is not None:
-                self.ema.restore(self.parameters)
+    def _averaged_model(self) -> Iterator[nn.Module | None]:
+        """The bare model with the averaged weights, in evaluation mode, on the main process; on others None."""
+        accelerator = self.accelerator
+        with averaged_weights(self.parameters, self.ema), evaluation_mode(self.model):
+            model = accelerator.unwrap_model(self.model)
+            if accelerator.distributed_type == DistributedType.FSDP:
+                # a sharded model runs on all processes or on none, so the main one works with a whole copy
+                weights = accelerator.get_state_dict(self.model)
+                if accelerator.is_main_process:
+                    model = self.method.build(self.arguments).to(accelerator.device).eval()
+                    model.load_state_dict(weights)
+            yield model if accelerator.is_main_process else None
+            accelerator.wait_for_everyone()
 
     def _validate(self) -> None:
-        if self.accelerator.is_main_process:
-            folder = self.output_dir / "validation" / f"step-{self.step:08d}"
-            folder.mkdir(parents=True, exist_ok=True)
-            with self._averaged_model() as model, torch.no_grad():
+        with self._averaged_model() as model, torch.no_grad():
+            if model is not None:
+                folder = self.output_dir / "validation" / f"step-{self.step:08d}"
+                folder.mkdir(parents=True, exist_ok=True)
                 scores = self.method.validate(model, self.step, folder)
-            append_records(self.output_dir / "validation.jsonl", [{"step": self.step, **scores}])
-            self.accelerator.log({f"validation/{name}": score for name, score in scores.items()}, self.step)
-            logger.info(f"step {self.step}: " + ", ".join(f"{name} {score:.5g}" for name, score in scores.items()))
-        self.accelerator.wait_for_everyone()
+                append_records(self.output_dir / "validation.jsonl", [{"step": self.step, **scores}])
+                self.accelerator.log({f"validation/{name}": score for name, score in scores.items()}, self.step)
+                logger.info(f"step {self.step}: " + ", ".join(f"{name} {scores[name]:.5g}" for name in scores))
         self.log.restart_clock()
 
     def _save(self) -> None:
@@ -239,9 +248,9 @@ class Run:
 
     def finish(self) -> None:
         """Export the averaged weights into output_dir, and upload it if asked to."""
-        if self.accelerator.is_main_process:
-            with self._averaged_model() as model:
+        with self._averaged_model() as model:
+            if model is not None:
                 export_whole(lambda folder: self.method.export(model, folder), self.output_dir)
-            if self.arguments.push_to_hub:
-                logger.info(f"uploaded to {upload(self.output_dir, self.arguments)}")
+        if self.arguments.push_to_hub and self.accelerator.is_main_process:
+            logger.info(f"uploaded to {upload(self.output_dir, self.arguments)}")
         self.accelerator.wait_for_everyone()

@@ -16,7 +16,10 @@ class Method:
     name = "method"
 
     def build(self, arguments: TrainingArguments) -> nn.Module:
-        """Create the modules and return the one that is trained; it may hold several, e.g. encoder and denoiser."""
+        """Create the modules and return the one that is trained; it may hold several, e.g. encoder and denoiser.
+
+        It is called again for a whole copy of the model when FSDP shards the trained one.
+        """
         raise NotImplementedError
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:

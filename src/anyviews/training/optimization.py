@@ -1,9 +1,11 @@
-"""Small steps between a bare model and a trained one: memory, weight decay, and a clean end."""
+"""What stands between a bare model and its steps: memory, weight decay, averaged weights, and signals."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 
+import torch
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 
@@ -37,6 +39,39 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+@contextlib.contextmanager
+def averaged_weights(parameters: list[nn.Parameter], ema: EMAModel | None) -> Iterator[None]:
+    """Put the averaged weights into the parameters for a while.
+
+    EMAModel's own `store`, `copy_to` and `restore` do not work with the sharded parameters of FSDP2.
+    """
+    if ema is None:
+        yield
+        return
+    kept = [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter, average in zip(parameters, ema.shadow_params, strict=True):
+            parameter.copy_(average)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, kept, strict=True):
+                parameter.copy_(value)
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put all modules into evaluation mode for a while; those that were in it before stay in it after."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextlib.contextmanager
