@@ -70,8 +70,9 @@ def test_wrong_requests_say_what_to_type(source, tmp_path):
         ((source, tmp_path / "out"), "names no format"),
         ((source, tmp_path / "out.npz", "--size", "10"), "--size 10 is not HxW; type for example --size 288x384"),
         ((source, tmp_path / "out.npz", "--size", "0x10"), "is not HxW"),
-        ((source, source, "--format", "colmap", "--overwrite"), "holds the input"),
-        ((source, tmp_path, "--format", "colmap", "--overwrite"), "holds the input"),
+        ((source, source, "--format", "colmap", "--overwrite"), "give another"),
+        ((source, tmp_path, "--format", "colmap", "--overwrite"), "give another"),
+        ((source, source / "images", "--format", "colmap", "--overwrite"), "give another"),
         ((source / "images", tmp_path / "out", "--format", "colmap"), "photos without cameras"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from format_views import assert_same_views, pinhole_views
-from hypothesis import given
+from hypothesis import given, settings
 from PIL import Image
 from strategies import property_settings, random_views, seeds
 
 from anyviews.formats.cameras_json import read_cameras_json, write_cameras_json
 
 
-@property_settings
+@settings(property_settings, max_examples=8)
 @given(seed=seeds)
 def test_round_trip_of_random_cameras(seed):
     views = pinhole_views(seed, count=2, height=6, width=9)
@@ -73,6 +73,7 @@ def test_faults_are_named(tmp_path, views):
     fails(rf"images/{name} is 20x30 .* for 20x40", width=40)
     fails(r"missing: .*gone\.png", depth="gone.png")
     fails(r"is not a matrix", K="text")
+    fails(rf"frame 1 \(images/{name}\): 'height' is -20; a positive number", height=-20)
 
 
 def test_writer_needs_cameras(tmp_path, views):

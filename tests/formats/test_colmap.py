@@ -7,7 +7,7 @@ import pycolmap
 import pytest
 import torch
 from format_views import assert_same_views, pinhole_views
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from strategies import property_settings, seeds
@@ -31,7 +31,7 @@ CAMERA = "3 SIMPLE_PINHOLE 6 4 5.0 3.0 2.0"
 IMAGES = "7 1 0 0 0 1 2 3 3 b.png\n1.0 2.0 -1 3.5 1.5 4\n2 0.5 0.5 0.5 0.5 0 0 4 3 a.png\n\n"
 
 
-@property_settings
+@settings(property_settings, max_examples=8)
 @given(seed=seeds, binary=st.booleans())
 def test_round_trip_of_random_cameras(seed, binary):
     views = pinhole_views(seed, count=2, height=6, width=9)

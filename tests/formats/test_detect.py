@@ -84,7 +84,7 @@ def test_what_a_scene_lacks_is_said(tmp_path, views, scene):
     ):
         with pytest.raises(ValueError, match=message):
             save_scene(bare, tmp_path / "out", format)
-    with pytest.raises(ValueError, match="holds no photos with cameras"):
+    with pytest.raises(ValueError, match="does not hold photos with cameras"):
         save_views(views, tmp_path / "out", "ply")
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from format_views import assert_same_views, pinhole_views
-from hypothesis import given
+from hypothesis import given, settings
 from PIL import Image
 from strategies import property_settings, seeds
 
@@ -39,7 +39,7 @@ def nerfstudio_project(content, frame, points):
     return np.stack([values["fl_x"] * x / depth + values["cx"], -values["fl_y"] * y / depth + values["cy"]], -1), depth
 
 
-@property_settings
+@settings(property_settings, max_examples=8)
 @given(seed=seeds)
 def test_round_trip_of_random_cameras(seed):
     views = pinhole_views(seed, count=2, height=6, width=9)
@@ -131,6 +131,8 @@ def test_distortion_is_undone(tmp_path):
         ({"k3": 0.1}, "distortion {'k3': 0.1}.*image_undistorter"),
         ({"k4": 0.1}, "distortion {'k4': 0.1}"),
         ({"fl_x": "5"}, "'fl_x' is '5'; a finite number is accepted"),
+        ({"w": 0, "h": 4}, "'w' is 0; a positive number is accepted"),
+        ({"depth_file_path": "images/a.png", "depth_unit_scale_factor": 0}, "'depth_unit_scale_factor' is 0; a pos"),
         ({"cx": float("nan")}, "'cx' is nan; a finite number is accepted"),
         ({"fl_x": -5.0}, r"images/a\.png: focal lengths must be positive"),
         ({"transform_matrix": [[1, 2], [3, 4]]}, r"frame 0 .* has shape \(2, 2\); accepted is 4x4"),
@@ -170,3 +172,11 @@ def test_images_without_pose_are_counted(tmp_path):
     write(tmp_path, {"fl_x": 5, **frames()}, files=("images/a.png", "images/b.png", "images/c.png"))
     with pytest.warns(UserWarning, match=r"2 images have no camera .*b\.png"):
         read_transforms_json(tmp_path)
+
+
+def test_photos_outside_the_folder_keep_the_name_as_written(tmp_path):
+    (tmp_path / "below").mkdir()
+    write(tmp_path, {}, name="unused.json")
+    for name in ("../images/a.png", str(tmp_path / "images" / "a.png")):
+        write(tmp_path / "below", {"fl_x": 5, **frames(file_path=name)}, files=())
+        assert read_transforms_json(tmp_path / "below").names == (name,)

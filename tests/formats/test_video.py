@@ -29,4 +29,6 @@ def test_ffmpeg_reads_frames_padded_to_even(tmp_path, height, width):
 def test_nothing_is_left_where_there_is_nothing_to_write(tmp_path):
     with pytest.raises(ValueError, match="no frames"):
         write_video(torch.zeros(0, 3, 4, 4), tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match="fps is 0"):
+        write_video(smooth_frames(4, 4), tmp_path / "film.mp4", fps=0)
     assert not list(tmp_path.iterdir())

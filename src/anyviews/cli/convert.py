@@ -34,9 +34,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     source, output = Path(arguments.input), Path(arguments.output)
     format = arguments.format or format_of(output)
     size = None if arguments.size is None else parse_size(arguments.size)
-    # replacing the folder that is being read would delete the original photos
-    if source.resolve().is_relative_to(output.resolve()):
-        raise ValueError(f"{output} holds the input {source}; give another output")
+    # replacing what is being read would delete the original photos
+    inside = output.exists() and output.resolve().is_relative_to(source.resolve())
+    if inside or source.resolve().is_relative_to(output.resolve()):
+        raise ValueError(f"the output {output} exists and is part of the input {source}, or holds it; give another")
     if source.suffix.lower() == ".npz" and size is None:
         scene = read_npz(source)
         save_scene(scene, output, format, arguments.fps, arguments.overwrite)

@@ -90,8 +90,11 @@ def _photo(path: Path, content: dict[str, Any], index: int, frame: dict[str, Any
         name,
         intrinsics=frame_matrix(frame, "K", label, 3, 3),
         camera_to_world=frame_matrix(frame, "c2w", label, 4, 4),
-        size=(int(frame_number(frame, "height", label)), int(frame_number(frame, "width", label))),
+        size=(
+            int(frame_number(frame, "height", label, positive=True)),
+            int(frame_number(frame, "width", label, positive=True)),
+        ),
         mask=path.parent / frame_text(frame, "mask", label) if "mask" in frame else None,
         depth=path.parent / frame_text(frame, "depth", label) if "depth" in frame else None,
-        depth_scale=frame_number(content, "depth_scale", str(path)) if "depth" in frame else 1.0,
+        depth_scale=frame_number(content, "depth_scale", str(path), positive=True) if "depth" in frame else 1.0,
     )

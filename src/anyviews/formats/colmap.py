@@ -107,7 +107,7 @@ def read_colmap(
     select: Sequence[int] | None = None,
     images: Path | str | None = None,
 ) -> Views:
-    """Read the posed photos of a COLMAP reconstruction, sorted by name.
+    """Read the posed photos of a COLMAP reconstruction, sorted by their names in the model.
 
     SIMPLE_PINHOLE and PINHOLE are read as they are, SIMPLE_RADIAL, RADIAL and OPENCV are undistorted on reading.
 

@@ -80,6 +80,6 @@ def read_depth_folder(folder: Path | str) -> tuple[Float[Tensor, "views 1 height
     """Read what `write_depth_folder` wrote: depths [V, 1, H, W] in world units, and their names."""
     path = Path(folder) / "depth.json"
     content = read_json(path)
-    frames, scale = json_frames(content, path), frame_number(content, "depth_scale", str(path))
+    frames, scale = json_frames(content, path), frame_number(content, "depth_scale", str(path), positive=True)
     depths = [read_depth_png(Path(folder) / frame_text(frame, "depth", str(path)), scale) for frame in frames]
     return torch.stack(depths), tuple(frame_text(frame, "name", str(path)) for frame in frames)

@@ -53,11 +53,13 @@ def frame_matrix(frame: dict[str, Any], key: str, label: str, rows: int, columns
     return matrix
 
 
-def frame_number(frame: dict[str, Any], key: str, label: str) -> float:
-    """A required number of a frame, with an error that names the frame and the key."""
+def frame_number(frame: dict[str, Any], key: str, label: str, positive: bool = False) -> float:
+    """A required finite (and positive) number of a frame, with an error that names the frame and the key."""
     value = frame_value(frame, key, label)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{label}: '{key}' is {value!r}; a finite number is accepted")
+    if positive and value <= 0:
+        raise ValueError(f"{label}: '{key}' is {value!r}; a positive number is accepted")
     return float(value)
 
 

@@ -112,7 +112,8 @@ def _check_files(photos: Sequence[Photo]) -> None:
 def warn_about_unposed(photos: Sequence[Photo]) -> None:
     """Warn with a count about images that lie beside posed photos but have no pose."""
     posed = {photo.path.resolve() for photo in photos}
-    beside = {file for folder in {path.parent for path in posed} for file in folder.iterdir() if is_photo(file)}
+    folders = {path.parent for path in posed}
+    beside = {file for folder in folders if folder.is_dir() for file in folder.iterdir() if is_photo(file)}
     unposed = sorted(beside - posed)
     if unposed:
         warnings.warn(f"{len(unposed)} images have no camera and are left out, e.g. {unposed[0]}", stacklevel=3)

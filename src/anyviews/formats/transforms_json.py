@@ -112,9 +112,7 @@ def write_transforms_json(views: Views, folder: Path | str, overwrite: bool = Fa
 
 def _undo_applied(content: dict[str, Any], path: Path) -> tuple[Tensor, float]:
     """The inverse of applied_transform [4, 4], and applied_scale."""
-    scale = frame_number({"applied_scale": 1.0, **content}, "applied_scale", str(path))
-    if not scale > 0:
-        raise ValueError(f"{path}: applied_scale is {scale:g}; a positive number is accepted")
+    scale = frame_number({"applied_scale": 1.0, **content}, "applied_scale", str(path), positive=True)
     if "applied_transform" not in content:
         return torch.eye(4, dtype=torch.float64), scale
     applied = frame_matrix(content, "applied_transform", str(path), 3, 4)
@@ -128,7 +126,7 @@ def _photo(path: Path, values: dict[str, Any], label: str, undo: tuple[Tensor, f
     name = values["file_path"]
     file = _find_file(path.parent, name, label)
     if "w" in values and "h" in values:
-        height, width = int(frame_number(values, "h", label)), int(frame_number(values, "w", label))
+        height, width = (int(frame_number(values, key, label, positive=True)) for key in ("h", "w"))
     else:
         height, width = read_size(file)
     camera_to_file_world = frame_matrix(values, "transform_matrix", label, 4, 4)
@@ -137,14 +135,14 @@ def _photo(path: Path, values: dict[str, Any], label: str, undo: tuple[Tensor, f
     camera = Cameras.from_opengl(intrinsics, undo[0] @ camera_to_file_world, torch.tensor([height, width]))
     return Photo(
         file,
-        file.relative_to(path.parent).as_posix() if ".." not in Path(name).parts else name,
+        file.relative_to(path.parent).as_posix() if file.is_relative_to(path.parent) else name,
         camera.intrinsics,
         camera.camera_to_world,
         (height, width),
         tuple(frame_number({key: 0.0, **values}, key, label) for key in ("k1", "k2", "p1", "p2")),
         mask=path.parent / frame_text(values, "mask_path", label) if "mask_path" in values else None,
         depth=path.parent / frame_text(values, "depth_file_path", label) if "depth_file_path" in values else None,
-        depth_scale=1 / frame_number({DEPTH_UNIT_KEY: DEPTH_UNIT, **values}, DEPTH_UNIT_KEY, label),
+        depth_scale=1 / frame_number({DEPTH_UNIT_KEY: DEPTH_UNIT, **values}, DEPTH_UNIT_KEY, label, positive=True),
     )
 
 
@@ -166,7 +164,7 @@ def _intrinsics(values: dict[str, Any], label: str, height: int, width: int) -> 
         if length in values:
             return frame_number(values, length, label)
         if angle in values:
-            return 0.5 * size / math.tan(0.5 * frame_number(values, angle, label))
+            return 0.5 * size / math.tan(0.5 * frame_number(values, angle, label, positive=True))
         return None
 
     fx, fy = focal("fl_x", "camera_angle_x", width), focal("fl_y", "camera_angle_y", height)

@@ -29,6 +29,8 @@ def write_video(
     """
     if len(images) == 0:
         raise ValueError("there are no frames to write")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; a positive number of frames per second is accepted")
     height, width = images.shape[-2:]
     with new_file(path, overwrite) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
