@@ -3,14 +3,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from safetensors.torch import load_file
 from toy import ToyMethod, run_toy
 
+from anyviews.training.method import Method
 from anyviews.training.tracking import read_records
 
 
@@ -160,21 +164,85 @@ def test_attention_backend_holds_in_the_loss_only(tmp_path):
     before = _AttentionBackendRegistry.get_active_backend()[0]
     found = []
 
-    class Method(ToyMethod):
+    class OtherMethod(ToyMethod):
         def loss(self, model, batch, generator):
             found.append(_AttentionBackendRegistry.get_active_backend()[0].value)
             return super().loss(model, batch, generator)
 
-    run_toy(tmp_path / "auto", max_train_steps=1, method_type=Method)
-    run_toy(tmp_path / "native", max_train_steps=1, method_type=Method, attention_backend="native")
+    run_toy(tmp_path / "auto", max_train_steps=1, method_type=OtherMethod)
+    run_toy(tmp_path / "native", max_train_steps=1, method_type=OtherMethod, attention_backend="native")
     assert found == ["_native_math", "native"]
     assert _AttentionBackendRegistry.get_active_backend()[0] == before
 
 
 def test_publishing_needs_a_card(tmp_path):
-    class Method(ToyMethod):
+    class OtherMethod(ToyMethod):
         def export(self, model, folder):
             (folder / "config.json").write_text("{}")
 
     with pytest.raises(FileNotFoundError, match=r"no README\.md"):
-        run_toy(tmp_path, max_train_steps=1, push_to_hub=True, method_type=Method)
+        run_toy(tmp_path, max_train_steps=1, push_to_hub=True, method_type=OtherMethod)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """The part of the Hub's interface that creating a repository and committing small files needs."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests[self.path] = body
+        if self.path.endswith("/preupload/main"):
+            files = json.loads(body)["files"]
+            answer = {"files": [{"path": each["path"], "uploadMode": "regular"} for each in files]}
+        elif "/commit/" in self.path:
+            answer = {
+                "commitUrl": "https://huggingface.co/user/toy/commit/1",
+                "commitOid": "1",
+                "pullRequestUrl": None,
+            }
+        else:
+            answer = {"url": "https://huggingface.co/user/toy", "name": "user/toy", "id": "user/toy"}
+        self._send(answer)
+
+    def do_GET(self):
+        self._send({})
+
+    def _send(self, answer):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *values):
+        pass
+
+
+def test_publishing_uploads_the_model_and_no_checkpoints(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    server.requests = {}
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    run_toy(tmp_path, max_train_steps=2, push_to_hub=True, hub_model_id="user/toy", hub_token="hf_" + "x" * 34)
+    server.shutdown()
+    commit = server.requests["/api/models/user/toy/commit/main"].decode()
+    paths = {json.loads(line)["value"].get("path") for line in commit.splitlines()} - {None}
+    assert paths == {"README.md", "model.safetensors", "losses.jsonl"}
+
+
+def test_default_dataset_is_the_procedural_world_and_resumes_exactly(tmp_path):
+    seeds = []
+
+    class SampleMethod(ToyMethod):
+        open_dataset = Method.open_dataset
+
+        def transform(self, sample):
+            seeds.append(sample.seed)
+            return super().transform(sample.seed % 1000)
+
+    options = {"views": 1, "height": 8, "width": 8}
+    expected, _ = run_toy(tmp_path / "whole", max_train_steps=3, method_type=SampleMethod, dataset_options=options)
+    whole, seeds[:] = list(seeds), []
+    run_toy(tmp_path / "parts", terminate_at=1, method_type=SampleMethod, dataset_options=options)
+    settings = {"max_train_steps": 3, "resume_from_checkpoint": "latest", "dataset_options": options}
+    rest, _ = run_toy(tmp_path / "parts", method_type=SampleMethod, **settings)
+    assert rest == expected[1:]
+    assert seeds == whole

@@ -100,13 +100,14 @@ class ToyMethod(Method):
         (folder / "README.md").write_text("a card")
 
 
-def run_toy(output_dir, method_type=ToyMethod, **values):
+def run_toy(output_dir, method_type=ToyMethod, dataset_options=None, **values):
     """Train the toy in this process; returns the records and the method."""
     settings = {"train_batch_size": 4, "max_train_steps": 10, "learning_rate": 1e-2, "checkpointing_steps": 1000}
     arguments = ToyArguments(output_dir=str(output_dir), **{**settings, **values})
+    data = DataArguments(dataset_options=dataset_options or {})
     method = method_type(arguments)
     AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the first run
-    return train(method, arguments, DataArguments(dataset_name="toy")), method
+    return train(method, arguments, data), method
 
 
 if __name__ == "__main__":

@@ -86,10 +86,7 @@ def save_checkpoint(
     (folder / f"position-{rank}.json").write_text(json.dumps(position), encoding="utf-8")
     save_file({"generator": generator.get_state()}, folder / f"generator-{rank}.safetensors")
     if ema is not None:
-        averages = [_full(tensor) for tensor in ema.shadow_params]
-        if accelerator.is_main_process:
-            tensors = {str(index): tensor.contiguous() for index, tensor in enumerate(averages)}
-            save_file(tensors, folder / "ema.safetensors", metadata={"steps": str(ema.optimization_step)})
+        save_averages(ema, folder, accelerator.is_main_process)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (folder / MARKER).touch()
@@ -122,7 +119,7 @@ def load_checkpoint(
         )
     accelerator.load_state(str(folder))
     if ema is not None:
-        _load_averages(ema, folder)
+        load_averages(ema, folder)
     rank = accelerator.process_index
     position = json.loads((folder / f"position-{rank}.json").read_text(encoding="utf-8"))
     generator.set_state(load_file(folder / f"generator-{rank}.safetensors")["generator"])
@@ -131,23 +128,33 @@ def load_checkpoint(
     return position["step"]
 
 
-def _load_averages(ema: EMAModel, folder: Path) -> None:
+def save_averages(ema: EMAModel, folder: Path, is_main_process: bool) -> None:
+    """Write ema.safetensors on the main process; sharded weights are put together by all."""
+    whole = [tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for tensor in ema.shadow_params]
+    if is_main_process:
+        tensors = {str(index): tensor.contiguous() for index, tensor in enumerate(whole)}
+        save_file(tensors, folder / "ema.safetensors", metadata={"steps": str(ema.optimization_step)})
+
+
+def load_averages(ema: EMAModel, folder: Path) -> None:
+    """Read ema.safetensors into `ema`, which already has the tensors of the same model.
+
+    Raises:
+        ValueError: if the file is missing or holds another number of tensors.
+    """
     path = folder / "ema.safetensors"
     if not path.exists():
         raise ValueError(f"{folder} has no averaged weights; continue with --use_ema false, as it was trained")
-    saved = load_file(path)
-    for index, shadow in enumerate(ema.shadow_params):
-        value = saved[str(index)].to(shadow.device)
-        if isinstance(shadow, DTensor):
-            value = distribute_tensor(value, shadow.device_mesh, shadow.placements)
-        shadow.copy_(value)
     with safe_open(path, framework="pt") as file:
+        count = len(file.keys())
+        if count != len(ema.shadow_params):
+            raise ValueError(f"{path} holds {count} averaged tensors and the model trains {len(ema.shadow_params)}")
         ema.optimization_step = int(file.metadata()["steps"])
-
-
-def _full(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor that may be sharded over processes, as a whole."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        for index, average in enumerate(ema.shadow_params):
+            value = file.get_tensor(str(index)).to(average.device)
+            if isinstance(average, DTensor):
+                value = distribute_tensor(value, average.device_mesh, average.placements)
+            average.copy_(value)
 
 
 def _prune(output_dir: Path, newest: Path, limit: int | None) -> None:

@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration, send_to_device, set_seed
-from diffusers.models.attention_dispatch import attention_backend
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from .arguments import DataArguments, TrainingArguments
 from .checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from .method import Method
 from .optimization import (
+    attention_of,
     averaged_weights,
     decay_groups,
     enable_gradient_checkpointing,
@@ -176,11 +176,12 @@ class Run:
 
     def _train_step(self) -> dict[str, Tensor]:
         """One optimiser step over gradient_accumulation_steps micro-batches; returns their mean losses."""
+        device = self.accelerator.device
         collected: list[dict[str, Tensor]] = []
         for _ in range(self.arguments.gradient_accumulation_steps):
-            batch = send_to_device(next(self.stream), self.accelerator.device, non_blocking=True)
+            batch = send_to_device(next(self.stream), device, non_blocking=True)
             # the backward pass is inside because checkpointing calls the attention there again
-            with self.accelerator.accumulate(self.model), self._attention():
+            with self.accelerator.accumulate(self.model), attention_of(self.arguments.attention_backend, device):
                 losses = self.method.loss(self.model, batch, self.generator)
                 self.accelerator.backward(losses["loss"])
                 collected.append({name: loss.detach().float() for name, loss in losses.items()})
@@ -192,15 +193,6 @@ class Run:
         if self.ema is not None:
             self.ema.step(self.parameters)
         return {name: torch.stack([losses[name] for losses in collected]).mean() for name in collected[0]}
-
-    def _attention(self) -> contextlib.AbstractContextManager:
-        """The attention backend that was asked for; it is a process-wide setting of diffusers, hence the context."""
-        name = self.arguments.attention_backend
-        if name == "auto":
-            if self.accelerator.device.type != "cpu":
-                return contextlib.nullcontext()
-            name = "_native_math"  # the fused kernel has a slow backward pass on a CPU
-        return attention_backend(name)
 
     def _should_stop(self, signals: list[int]) -> tuple[bool, bool]:
         """Whether a signal came, and whether the time is up, in any process."""

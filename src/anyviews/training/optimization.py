@@ -1,10 +1,11 @@
-"""What stands between a bare model and its steps: memory, weight decay, averaged weights, and signals."""
+"""What stands between a bare model and its steps: memory, attention, weight decay, averages, and signals."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 
 import torch
+from diffusers.models.attention_dispatch import attention_backend
 from diffusers.training_utils import EMAModel
 from torch import nn
 
@@ -30,6 +31,19 @@ def enable_gradient_checkpointing(model: nn.Module) -> None:
         enabled = True
     if not enabled:
         raise ValueError(f"{type(model).__name__} does not support --gradient_checkpointing; leave it out")
+
+
+def attention_of(name: str, device: torch.device) -> contextlib.AbstractContextManager:
+    """The attention backend of diffusers for a while; it is a process-wide setting, hence the context.
+
+    Args:
+        name: a backend of diffusers, or auto.
+        device: of the model; auto leaves the backend as it is unless this is a CPU.
+    """
+    if name != "auto":
+        return attention_backend(name)
+    # the backward pass of the fused kernel is slow on a CPU
+    return attention_backend("_native_math") if device.type == "cpu" else contextlib.nullcontext()
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -31,6 +31,8 @@ def append_records(path: Path, records: list[dict]) -> None:
 
 def forget_after(path: Path, step: int) -> None:
     """Drop the records after `step`, which a resumed run will write again."""
+    if not path.exists():
+        return
     kept = [record for record in read_records(path) if record["step"] <= step]
     partial = path.with_name(path.name + ".partial")
     partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
