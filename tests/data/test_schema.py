@@ -47,6 +47,12 @@ def test_the_ends_of_the_depth_range_are_kept():
     assert torch.allclose(decoded.depths, depths, rtol=DEPTH_RELATIVE_ERROR, atol=0)
 
 
+def test_values_between_8_bit_levels_are_rounded_to_the_nearest():
+    images = torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
+    error = (decode_row(encode_sample("a", Views(images)))[1].images - images).abs().max()
+    assert 0.4 / 255 < error <= 0.5 / 255 + 1e-6
+
+
 def test_jpeg_is_close_and_smaller():
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64) * 0.9 + 0.05 * torch.rand(1, 3, 64, 64)
     png, jpeg = (encode_sample("a", Views(ramp), image_format=f) for f in ("png", "jpeg"))
