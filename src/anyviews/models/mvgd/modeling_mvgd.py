@@ -5,6 +5,7 @@ Source: "Zero-Shot Novel View and Depth Synthesis with Multi-View Geometric Diff
 listed in docs/methods/mvgd.md.
 """
 
+import inspect
 from dataclasses import dataclass, replace
 
 import torch
@@ -374,6 +375,9 @@ class MVGDTransformerModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterM
                 "fuse_lora() and unload_lora() before save_pretrained"
             )
         super().save_pretrained(save_directory, *args, **kwargs)
+
+    # a pipeline passes variant and max_shard_size on only if the signature names them
+    save_pretrained.__signature__ = inspect.signature(ModelMixin.save_pretrained)
 
 
 def _validate_config(config) -> None:
