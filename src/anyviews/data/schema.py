@@ -2,8 +2,8 @@
 
 Images and masks are 8-bit: a value that is a multiple of 1/255 comes back exactly (from PNG; JPEG is lossy), any other
 within 1/510. Depth is a 16-bit PNG of log2(depth) over [2**-16, 2**16] world units, so that it needs no scale of its
-own: the relative error is at most DEPTH_RELATIVE_ERROR, and 0 (unknown) stays 0. This takes a quarter of the bytes of
-compressed float32, and half-precision floats of the same size would be 2.5 times less precise.
+own: the relative error is at most DEPTH_RELATIVE_ERROR, and 0 (unknown) stays 0. On rendered rooms of 256 pixels this
+takes less than a tenth of the bytes of deflated float32, and half of float16's, which is three times less precise.
 """
 
 import io
