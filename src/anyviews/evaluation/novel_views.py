@@ -64,6 +64,7 @@ def evaluate_novel_views(
     targets_per_pass: int = 1,
     seed: int = 0,
     picture: Path | None = None,
+    keep_outputs: bool = False,
 ) -> dict:
     """Generate the targets of all scenes and score them.
 
@@ -74,6 +75,7 @@ def evaluate_novel_views(
         targets_per_pass: targets generated jointly.
         seed: of the sampling noise; scene i uses seed + i.
         picture: where to write a contact sheet of the first scenes.
+        keep_outputs: also return "images" and "depths" of the last setting, all targets in a row.
 
     Returns:
         "rows": per setting and baseline the mean PSNR (dB, sRGB, all pixels), and AbsRel and delta < 1.25 of z-depth
@@ -109,7 +111,8 @@ def evaluate_novel_views(
         for i in range(len(images))
     ]
     rows = {name: {metric: float(v.mean()) for metric, v in row.items()} for name, row in scores.items()}
-    return {"rows": rows, "scenes": per_target}
+    outputs = {"images": generated, "depths": estimated} if keep_outputs else {}
+    return {"rows": rows, "scenes": per_target, **outputs}
 
 
 def _depth_scores(depths: Tensor, references: Tensor) -> dict[str, Tensor]:
@@ -126,10 +129,17 @@ def _nearest(scene: NovelViewScene) -> Tensor:
     return scene.context.images[index]
 
 
-def _scale(scene: NovelViewScene) -> Tensor:
-    """The scene scale of each target, [T]."""
+def scene_scales(scene: NovelViewScene) -> Tensor:
+    """The scene scale of each target as MVGD normalises it, [T], in world units."""
     relative: list[Cameras] = [scene.context.cameras.relative_to(target) for target in scene.targets.cameras]
     return torch.stack([cameras.centers.abs().amax() for cameras in relative])
+
+
+def constant_depth_scores(depths: Tensor, units: Tensor) -> dict[str, Tensor]:
+    """Scores of the constant depth, in `units` [T] of each target, that is best for these very targets."""
+    units = units[:, None, None, None]
+    candidates = [_depth_scores((units * value).expand_as(depths), depths) for value in CONSTANT_DEPTHS]
+    return min(candidates, key=lambda scores: float(scores["absrel"].mean()))
 
 
 def _baselines(scenes: Sequence[NovelViewScene], images: Tensor, depths: Tensor) -> dict[str, dict[str, Tensor]]:
@@ -138,16 +148,10 @@ def _baselines(scenes: Sequence[NovelViewScene], images: Tensor, depths: Tensor)
     mean_color = torch.cat(
         [scene.context.images.mean((0, 2, 3), keepdim=True).expand_as(scene.targets.images) for scene in scenes]
     )
-    scales = torch.cat([_scale(scene) for scene in scenes])[:, None, None, None]
-    constants = {}
-    for unit, name in (
-        (scales, "constant depth, in scene scales"),
-        (torch.ones_like(scales), "constant depth, metric"),
-    ):
-        candidates = [_depth_scores((unit * value).expand_as(depths), depths) for value in CONSTANT_DEPTHS]
-        constants[name] = min(candidates, key=lambda scores: float(scores["absrel"].mean()))
+    scales = torch.cat([scene_scales(scene) for scene in scenes])
     return {
         "nearest context view": {"psnr": psnr(nearest, images)},
         "mean colour": {"psnr": psnr(mean_color, images)},
-        **constants,
+        "best constant depth in scene scales": constant_depth_scores(depths, scales),
+        "best constant depth in world units": constant_depth_scores(depths, torch.ones_like(scales)),
     }
