@@ -54,3 +54,11 @@ def test_a_failed_save_removes_nothing_and_the_run_continues_from_before_it(tmp_
     records, _ = run_toy(tmp_path / "broken", resume_from_checkpoint="latest", **settings)
     assert records == expected[2:]
     assert names(tmp_path / "broken") == ["checkpoint-5"]
+
+
+def test_another_number_of_processes_is_refused(tmp_path):
+    run_toy(tmp_path, max_train_steps=1)
+    path = tmp_path / "checkpoint-1" / "position-0.json"
+    path.write_text(path.read_text().replace('"num_processes": 1', '"num_processes": 8'))
+    with pytest.raises(ValueError, match="written by 8 processes and this run has 1"):
+        run_toy(tmp_path, resume_from_checkpoint="latest")

@@ -192,7 +192,8 @@ class _Hub(BaseHTTPRequestHandler):
         self.server.requests[self.path] = body
         if self.path.endswith("/preupload/main"):
             files = json.loads(body)["files"]
-            answer = {"files": [{"path": each["path"], "uploadMode": "regular"} for each in files]}
+            regular = {"uploadMode": "regular", "shouldIgnore": False}
+            answer = {"files": [{"path": each["path"], **regular} for each in files]}
         elif "/commit/" in self.path:
             answer = {
                 "commitUrl": "https://huggingface.co/user/toy/commit/1",
@@ -221,7 +222,8 @@ def test_publishing_uploads_the_model_and_no_checkpoints(tmp_path, monkeypatch):
     server.requests = {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    run_toy(tmp_path, max_train_steps=2, push_to_hub=True, hub_model_id="user/toy", hub_token="hf_" + "x" * 34)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)
+    run_toy(tmp_path, max_train_steps=2, push_to_hub=True, hub_model_id="user/toy")
     server.shutdown()
     commit = server.requests["/api/models/user/toy/commit/main"].decode()
     paths = {json.loads(line)["value"].get("path") for line in commit.splitlines()} - {None}

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 import torch.distributed
@@ -10,8 +12,14 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import ViTConfig, ViTModel
 
+from anyviews.training import optimization
 from anyviews.training.checkpoint import load_averages, save_averages
-from anyviews.training.optimization import averaged_weights, decay_groups, enable_gradient_checkpointing
+from anyviews.training.optimization import (
+    averaged_weights,
+    decay_groups,
+    enable_gradient_checkpointing,
+    stop_on_signal,
+)
 
 
 def make_denoiser():
@@ -92,3 +100,13 @@ def test_averages_of_another_model_are_refused(tmp_path):
     save_file({"0": torch.zeros(2, 2)}, tmp_path / "ema.safetensors", metadata={"steps": "1"})
     with pytest.raises(ValueError, match=r"1 averaged tensors.*2"):
         load_averages(ema, tmp_path)
+
+
+def test_a_signal_that_is_passed_on_twice_does_not_interrupt_but_a_later_one_does(monkeypatch):
+    with stop_on_signal() as received:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert received == [signal.SIGINT, signal.SIGINT, signal.SIGTERM]
+        monkeypatch.setattr(optimization, "SECONDS_BETWEEN_INTERRUPTS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -40,3 +40,10 @@ def test_continues_exactly_within_and_across_epochs(num_workers, stop):
 def test_too_little_data_is_an_error_not_an_endless_loop():
     with pytest.raises(ValueError, match="less than one batch of 4 samples"):
         next(make_stream(size=3))
+
+
+def test_another_number_of_workers_is_refused():
+    stream = make_stream(num_workers=0)
+    take(stream, 1)
+    with pytest.raises(ValueError, match="give --dataloader_num_workers 0"):
+        make_stream(num_workers=2).load_state_dict(stream.state_dict())

@@ -82,7 +82,6 @@ class TrainingArguments:
     )
     push_to_hub: bool = argument(False, "Upload the trained model to the Hub.")
     hub_model_id: str | None = argument(None, "Repository to upload to; default: the name of output_dir.")
-    hub_token: str | None = argument(None, "Token for the Hub; default: the one that is logged in.")
 
 
 def parse_arguments(*types: type, argv: list[str] | None = None) -> tuple:

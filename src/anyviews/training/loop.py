@@ -39,8 +39,8 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 def train(method: Method, arguments: TrainingArguments, data: DataArguments) -> list[dict]:
     """Train a method, and leave the trained model, the learning curve and the checkpoints in arguments.output_dir.
 
-    SIGTERM or SIGINT ends the run after the current step with a checkpoint and without an export; a second signal
-    ends it at once.
+    SIGTERM or SIGINT ends the run with a checkpoint and without an export: after the current step, or, with several
+    processes, after the next step that is a multiple of logging_steps.
 
     Args:
         method: what is trained, on what loss.

@@ -2,12 +2,16 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 
 import torch
 from diffusers.models.attention_dispatch import attention_backend
 from diffusers.training_utils import EMAModel
 from torch import nn
+
+
+SECONDS_BETWEEN_INTERRUPTS = 3.0
 
 
 def enable_gradient_checkpointing(model: nn.Module) -> None:
@@ -90,14 +94,21 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in the list it yields; the second one has its usual effect."""
+    """Collect SIGTERM and SIGINT in the list it yields; SIGINT interrupts as usual when it comes again much later.
+
+    Launchers and job schedulers both pass a signal on, so that it often comes twice in a row.
+    """
     received: list[int] = []
     usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    first = time.monotonic()
 
     def receive(number, frame):
+        nonlocal first
+        if not received:
+            first = time.monotonic()
         received.append(number)
-        for each, handler in usual.items():
-            signal.signal(each, handler)
+        if number == signal.SIGINT and time.monotonic() - first > SECONDS_BETWEEN_INTERRUPTS:
+            raise KeyboardInterrupt
 
     for number in usual:
         signal.signal(number, receive)

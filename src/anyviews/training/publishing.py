@@ -26,6 +26,8 @@ def export_whole(export: Callable[[Path], None], output_dir: Path) -> None:
 def upload(output_dir: Path, arguments: TrainingArguments) -> str:
     """Upload the exported model with its card and learning curve, without checkpoints and logs.
 
+    The token is the one of `hf auth login` or HF_TOKEN; an argument for it would end up in trackers and histories.
+
     Returns:
         The id of the repository.
 
@@ -37,7 +39,7 @@ def upload(output_dir: Path, arguments: TrainingArguments) -> str:
             f"{output_dir} has no README.md and a model without a card is not published; write one and run "
             f"hf upload {arguments.hub_model_id or output_dir.name} {output_dir}"
         )
-    api = HfApi(token=arguments.hub_token)
+    api = HfApi()
     repository = api.create_repo(arguments.hub_model_id or output_dir.name, exist_ok=True).repo_id
     api.upload_folder(
         repo_id=repository,

@@ -67,10 +67,19 @@ class BatchStream:
 
     def state_dict(self) -> dict:
         """Epoch and position; made of JSON types if the dataset's own state is."""
-        return {"epoch": self.epoch, "loader": self.loader.state_dict()}
+        return {"epoch": self.epoch, "num_workers": self.loader.num_workers, "loader": self.loader.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue at a position returned by `state_dict`."""
+        """Continue at a position returned by `state_dict`.
+
+        Raises:
+            ValueError: if it was saved with another number of workers, which deal out the samples differently.
+        """
+        if state["num_workers"] != self.loader.num_workers:
+            raise ValueError(
+                f"the position in the data was saved with {state['num_workers']} workers and this run has "
+                f"{self.loader.num_workers}; give --dataloader_num_workers {state['num_workers']}"
+            )
         self.epoch = state["epoch"]
         self.loader.dataset.set_epoch(self.epoch)  # before the position: it may reset it
         self.loader.load_state_dict(state["loader"])
