@@ -21,7 +21,7 @@ from pathlib import Path
 from .. import __version__
 
 
-VERBS = ("convert", "doctor")
+VERBS = ("convert", "demo", "doctor", "run")
 
 UNEXPECTED, USAGE, BAD_INPUT, MISSING, INTERRUPTED = 1, 2, 3, 4, 130
 
