@@ -13,20 +13,25 @@ RAY_CHANNELS = 12
 
 
 def fourier_features(
-    values: Float[Tensor, "*batch channels"], bands: int, max_resolution: float, sine_only: bool = False
+    values: Float[Tensor, "*batch channels"],
+    bands: int,
+    max_resolution: float,
+    sine_only: bool = False,
+    raw: bool = True,
 ) -> Float[Tensor, "*batch features"]:
-    """Fourier code with bands linear from 1 to max_resolution / 2, raw values appended (Perceiver's convention).
+    """Fourier code with bands linear from 1 to max_resolution / 2 (Perceiver's convention).
 
     Args:
         values: coordinates, about in [-1, 1].
         bands: number of frequencies.
         max_resolution: twice the highest frequency.
-        sine_only: leave out the cosines (the literal feature count of the MVGD paper).
+        sine_only: leave out the cosines.
+        raw: append the values themselves.
     """
     frequencies = torch.linspace(1.0, max_resolution / 2, bands, device=values.device) * math.pi
     angles = (values.float()[..., None] * frequencies).flatten(-2)
     waves = [angles.sin()] if sine_only else [angles.sin(), angles.cos()]
-    return torch.cat([*waves, values.float()], dim=-1)
+    return torch.cat([*waves, values.float()] if raw else waves, dim=-1)
 
 
 def contract(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
@@ -42,7 +47,9 @@ class RayEncoding(nn.Module):
     distance between their points. The paper codes origin and direction only.
 
     Args:
-        origin_bands, direction_bands, max_resolution, sine_only: see `fourier_features`.
+        origin_bands, direction_bands, max_resolution: see `fourier_features`.
+        sine_only: no cosines and no raw direction, the literal feature count 3 * (origin_bands + direction_bands + 1)
+            of the MVGD paper.
         footprint: also give the change of direction across a token.
         points: number of points along the ray, at depths spaced logarithmically over `depth_range`.
         depth_range: nearest and farthest depth in units of the scene scale.
@@ -65,15 +72,15 @@ class RayEncoding(nn.Module):
         self.origin_bands, self.direction_bands = origin_bands, direction_bands
         self.max_resolution, self.sine_only = max_resolution, sine_only
         self.footprint, self.points, self.depth_range = footprint, points, depth_range
-        waves = 1 if sine_only else 2
-        self.features = 3 * (waves * origin_bands + 1) + 3 * (waves * direction_bands + 1)
+        bands = origin_bands + direction_bands
+        self.features = 3 * (bands + 1) if sine_only else 3 * (2 * bands + 2)
         self.features += 6 * footprint + points * 3 * (2 * self.point_bands + 1)
 
     def forward(self, rays: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch features"]:
         origin, direction, footprint = rays.float().split([3, 3, 6], dim=-1)
         codes = [
             fourier_features(origin, self.origin_bands, self.max_resolution, self.sine_only),
-            fourier_features(direction, self.direction_bands, self.max_resolution, self.sine_only),
+            fourier_features(direction, self.direction_bands, self.max_resolution, self.sine_only, not self.sine_only),
         ]
         if self.footprint:
             codes.append(footprint * 4)  # a token spans some tenths of a radian; bring it near unit size

@@ -7,6 +7,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..strict_loading import StrictLoadingMixin
+
 
 # SAM's pixel statistics on a scale of 0 to 1
 PIXEL_MEAN = (0.485, 0.456, 0.406)
@@ -29,7 +31,7 @@ class ConvStem(nn.Module):
         return hidden + self.conv_out(hidden)
 
 
-class MVGDImageEncoder(ModelMixin, ConfigMixin):
+class MVGDImageEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
     """Encodes photos into [V, channels, H/4, W/4] features.
 
     Args:

@@ -14,9 +14,11 @@ from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin, FeedForward
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ..strict_loading import StrictLoadingMixin
 from .attention_mvgd import KeyValue, MVGDAttention
 from .configuration_mvgd import MVGD_SIZES
 from .embeddings_mvgd import NoiseLevelEmbedding, RayEncoding
@@ -159,7 +161,7 @@ class RINBlock(nn.Module):
         return self.attn_read(latents, key_value=key_value, mask=mask)
 
 
-class MVGDTransformerModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterMixin):
+class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterMixin):
     """Denoises the pixels (or patches) of target views, RGB and depth, given tokens of posed views.
 
     Args:
@@ -215,7 +217,7 @@ class MVGDTransformerModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterM
         ray_footprint: bool = False,
         ray_points: int = 0,
         task_embed_dim: int = 128,
-        tasks: tuple[str, ...] = ("rgb", "depth"),
+        tasks: tuple[str, ...] | list[str] = ("rgb", "depth"),  # JSON has no tuples
         read_mode: str = "decoupled",
         token_scene_attention: bool = False,
         latent_self_conditioning: bool = True,
@@ -285,6 +287,7 @@ class MVGDTransformerModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterM
             raise ValueError(f"unknown size {size!r}; accepted are {', '.join(MVGD_SIZES)}")
         return cls(**{**MVGD_SIZES[size], **overrides})
 
+    @apply_forward_hook  # offloading moves weights for `forward` only
     def embed_scene(
         self,
         image_features: Float[Tensor, "scenes tokens image_feature_dim"],
@@ -294,6 +297,7 @@ class MVGDTransformerModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterM
         codes = self.ray_encoding(rays).to(image_features.dtype)
         return self.scene_embed(torch.cat([self.image_embed(image_features), codes], dim=-1))
 
+    @apply_forward_hook
     def cache_scene(self, scene: MVGDSceneContext) -> MVGDSceneContext:
         """Compute keys and values of every block once, for all steps, tasks and ensemble members."""
         key_values = tuple(

@@ -17,12 +17,12 @@ FAMILIES = {"vp_gamma": DDIMScheduler, "flow_sigma": FlowMatchEulerDiscreteSched
 
 def sigmoid_gamma(time: float, start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> float:
     """The sigmoid noise schedule: remaining signal power at time in [0, 1] (RIN, section 3.3)."""
+    first, last, now = (_logistic(value / tau) for value in (start, end, time * (end - start) + start))
+    return min(max((last - now) / (last - first), 1e-9), 1.0)
 
-    def sigmoid(value: float) -> float:
-        return 1 / (1 + math.exp(-value / tau))
 
-    gamma = (sigmoid(end) - sigmoid(time * (end - start) + start)) / (sigmoid(end) - sigmoid(start))
-    return min(max(gamma, 1e-9), 1.0)
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
 
 
 def sigmoid_ddim_scheduler(
