@@ -2,8 +2,8 @@
 
 1. caches: ten-step RGB-D generation with image features, scene tokens, keys and values kept, against computing them
    again at every step, at several numbers of context views.
-2. backbone: one forward pass of the paper's base model at its training shape (4,096 prediction and 1,024 scene tokens),
-   against one plain matrix product of as many operations.
+2. backbone: one forward pass of the paper's base model at its training shape (4,096 prediction tokens, 1,024 scene
+   tokens), against one plain matrix product of as many operations.
 3. memory: a thousand context views through a stated memory.
 """
 

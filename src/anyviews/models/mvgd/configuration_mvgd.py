@@ -33,7 +33,7 @@ MVGD_SIZES: dict[str, dict] = {
         "num_layers_per_block": 3,
         "num_latents": 128,
         "latent_dim": 384,
-        "num_attention_heads": 6,
+        "num_attention_heads": 8,
         "token_dim": 256,
         "token_mlp_ratio": 2.0,
         "image_feature_dim": 128,
