@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from anyviews.cameras import Cameras
 from anyviews.data.samples import Sample
 from anyviews.evaluation.novel_views import evaluate_novel_views, held_out_scenes
+from anyviews.geometry.depth import distance_from_depth
 from anyviews.models.mvgd import (
     MVGDExplicitAttentionProcessor,
     MVGDImageEncoder,
@@ -177,6 +178,8 @@ class MVGDMethod(Method):
             valid["rgb"] = torch.ones_like(clean["rgb"], dtype=torch.bool)
         if "depth" in config.tasks:
             known = patchify((depths > 0).float(), config.patch_size) > 0
+            if config.depth_type == "distance":
+                depths = distance_from_depth(depths, cameras[:, window])
             relative = depths / scale[:, None, None, None, None]
             encoded = patchify(encode_depth(relative, config.depth_min, config.depth_max), config.patch_size)
             clean["depth"], valid["depth"] = encoded * known, known
