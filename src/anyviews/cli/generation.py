@@ -71,6 +71,7 @@ class Generation:
     Args:
         path: "held-out" or the name of a novel path.
         context: the photos that the model saw.
+        context_views_per_pass: how many of them, the nearest, it saw for each target.
         scene: T generated images, depth maps and depth uncertainties.
         truth: the T photos left out, or None on a novel path.
         nearest: [T], for each target the index of the context photo whose camera is nearest.
@@ -82,6 +83,7 @@ class Generation:
 
     path: str
     context: Views
+    context_views_per_pass: int
     scene: Scene
     truth: Views | None
     nearest: Tensor
@@ -225,6 +227,7 @@ def generate(pipe: MVGDPipeline, targets: Targets, seed: int = 0, **options: Any
     return Generation(
         targets.path,
         context,
+        min(len(context), options.get("max_context_views") or len(context)),
         replace(output.to_scene(), names=tuple(targets.names[i] for i in accepted)),
         truth,
         nearest_cameras(output.cameras, context.cameras, 1)[:, 0],
@@ -240,20 +243,14 @@ def _accepted_targets(
 ) -> tuple[list[int], list[str]]:
     """Indices of targets that the pipeline accepts, and messages about the others."""
     accepted, skipped = [], []
-    first_error = None
     for i, name in enumerate(targets.names):
         try:
-            pipe.check_inputs(
-                context, None, targets.cameras[i : i + 1], tuple(pipe.transformer.config.tasks), 1, 1, "pt", None,
-                scene_scale, (),
-            )  # fmt: skip
+            pipe._check_geometry(context.cameras, targets.cameras[i : i + 1], scene_scale)
             accepted.append(i)
         except ValueError as error:
-            first_error = first_error or error
             skipped.append(f"{name}: {error}")
-    if not accepted:
-        raise first_error
-    return accepted, skipped
+    # where nothing is left, the pipeline's own check says what is wrong with the call
+    return (accepted, skipped) if accepted else (list(range(len(targets.names))), [])
 
 
 def score(generation: Generation) -> dict[str, Any] | None:
@@ -351,6 +348,7 @@ def summarize(generation: Generation, scores: dict[str, Any] | None) -> dict[str
     return {
         "path": generation.path,
         "context_views": list(generation.context.names),
+        "context_views_per_pass": generation.context_views_per_pass,
         "context_size": [generation.context.height, generation.context.width],
         "image_size": [scene.cameras.height, scene.cameras.width],
         "seconds": round(generation.seconds, 3),

@@ -117,21 +117,18 @@ def _part(part: dict[str, Any], generation: Generation, folder: Path) -> list[st
     height, width = part["image_size"]
     shown = _thinned(len(generation.scene), MOST_TARGETS)
     number = len(generation.scene)
+    used, seen = part["context_views_per_pass"], len(generation.context)
     sentence = (
         f"{number} {'view' if number == 1 else 'views'} of {height}&times;{width} pixels (height &times; width), "
-        f"generated from {len(generation.context)} photos of {generation.context.height}&times;"
-        f"{generation.context.width} in {part['seconds']:.1f} s."
+        f"generated from {seen if used == seen else f'the {used} nearest of {seen}'} photos of "
+        f"{generation.context.height}&times;{generation.context.width} in {part['seconds']:.1f} s."
     )
     if len(shown) < number:
         sentence += f" {len(shown)} of them are shown here; the folder of this page holds them all."
     html = [f"<h2>{escape(TITLES[generation.path])}</h2>", f"<p>{sentence}</p>"]
     html += _scores(part, generation)
-    html += [
-        '<div class="wide">',
-        _map_figure(generation),
-        _video_figure(folder / part.get("video", "none")),
-        "</div>",
-    ]
+    video = _video_figure(folder / part["video"]) if "video" in part else ""
+    html.append(f'<div class="wide">{_map_figure(generation)}{video}</div>')
     # left-out photos have six pictures each and take a row, views of a path at most four
     html.append(f'<div class="{"pairs" if generation.truth is None else "rows"}">')
     html += [_target(generation, part["targets"][i], i) for i in shown]
@@ -228,7 +225,7 @@ def _depth_figures(
     left, right = both.split(depth.shape[-1], dim=-1)
     return [
         _pixels(left, f"depth {_range(depth)}{error}"),
-        _pixels(right, f"known depth {_range(known)}, black: none"),
+        _pixels(right, f"known depth {_range(known)}, same colours, black: none"),
     ]
 
 

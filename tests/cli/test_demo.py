@@ -1,0 +1,93 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from scenes import VIEWS, Page, write_checkpoint, write_scene
+
+from anyviews.cli.main import main
+from anyviews.data.procedural import HELD_OUT_SEED_START
+from anyviews.formats import load_views
+from anyviews.formats.npz import read_npz
+
+
+FAST = ("--steps", "2", "--ensemble", "1", "--frames", "3")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+    write_scene(folder / "sample")
+    return folder
+
+
+def test_the_sample_is_shown_on_one_page(checkpoint, tmp_path, capsys):
+    out = tmp_path / "demo"
+    argv = ["demo", "--checkpoint", str(checkpoint), "-o", str(out), *FAST]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"look at {out.resolve() / 'index.html'}"
+    page = Page(out / "index.html")
+    assert all(source.startswith("data:") for source in page.sources)
+    # a left-out photo with five pictures, three views of the path with three, and the photos given
+    assert page.tags.count("img") == 5 + 3 * 3 + VIEWS
+    assert page.tags.count("video") == page.tags.count("svg") == 2
+    assert len(read_npz(out / "held-out/scene.npz")) == 1 and len(read_npz(out / "interpolate/scene.npz")) == 3
+    parts = json.loads((out / "result.json").read_text())["parts"]
+    assert [part["path"] for part in parts] == ["held-out", "interpolate"]
+    assert all((out / file).exists() for part in parts for file in part["files"])
+
+    # once more: the demo replaces its own folder, and no other
+    assert main([*argv, "--json"]) == 0
+    printed, progress = capsys.readouterr()
+    assert json.loads(printed)["verb"] == "demo" and progress == ""
+    (out / "result.json").write_text("{}")
+    assert main(argv) == 3
+    assert "--overwrite" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_an_own_scene_with_unposed_photos_is_refused(checkpoint, tmp_path, capsys):
+    photos = checkpoint / "sample/images"
+    assert main(["demo", str(photos), "--checkpoint", str(checkpoint), "-o", str(tmp_path / "demo"), *FAST]) == 3
+    assert "photos without cameras" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_checkpoint_and_sample_say_how_to_make_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 3
+    message = capsys.readouterr().err
+    assert str(tmp_path / "checkpoints/mvgd-tiny") in message
+    assert "accelerate launch training_scripts/train_mvgd.py --config" in message
+    (tmp_path / "checkpoints/mvgd-tiny").mkdir(parents=True)
+    assert main(["demo"]) == 3
+    assert "python utils/make_sample.py" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_the_training_command_names_files_of_the_repository(repository):
+    from anyviews.cli.demo import TRAINING_COMMAND
+
+    files = [word for word in TRAINING_COMMAND.split() if word.startswith("training_scripts/")]
+    assert len(files) == 2 and all((repository / file).is_file() for file in files)
+
+
+def test_the_sample_is_small_held_out_and_always_the_same(repository, tmp_path, monkeypatch, capsys):
+    path = repository / "utils" / "make_sample.py"
+    specification = importlib.util.spec_from_file_location("make_sample", path)
+    make_sample = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_sample)
+    monkeypatch.setattr("sys.argv", ["make_sample.py", str(tmp_path / "sample")])
+    make_sample.main()
+    files = [file for file in (tmp_path / "sample").rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 300_000
+    views = load_views(tmp_path / "sample")
+    expected = make_sample.sample_views(HELD_OUT_SEED_START + make_sample.ROOM)
+    assert views.images.shape == (12, 3, 96, 96)
+    torch.testing.assert_close(views.images, expected.images, atol=0.5 / 255 + 1e-6, rtol=0)
+    torch.testing.assert_close(views.depths, expected.depths, atol=1e-3, rtol=0)
+    torch.testing.assert_close(views.cameras.camera_to_world, expected.cameras.camera_to_world)
+    shipped = repository / "checkpoints" / "mvgd-tiny" / "sample"
+    if shipped.is_dir():
+        torch.testing.assert_close(load_views(shipped).images, views.images, atol=2 / 255, rtol=0)
