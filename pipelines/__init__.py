@@ -2,7 +2,8 @@
 
 from anyviews.diffusers_registry import register_with_diffusers
 
-from .pipeline_mvgd import MVGDPipeline, MVGDPipelineOutput
+from .output_mvgd import MVGDPipelineOutput
+from .pipeline_mvgd import MVGDPipeline
 
 
 __all__ = ["MVGDPipeline", "MVGDPipelineOutput"]

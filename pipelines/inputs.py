@@ -28,10 +28,11 @@ def views_from_images(images: ImageInput, cameras: Cameras | None) -> Views:
     if isinstance(images, Views):
         views = images
         if cameras is not None:
+            _check_batch_shape(cameras, len(images))
             views = Views(views.images, cameras, views.masks, views.depths, views.names, views.record)
         return _with_cameras(views)
-    if len(images) == 0:
-        raise ValueError("images is empty; give at least one photo")
+    if images is None or len(images) == 0:
+        raise ValueError(f"images is {images if images is None else 'empty'}; give at least one photo")
     converted = [_image_tensor(image, f"images[{i}]") for i, image in enumerate(images)]
     for i, image in enumerate(converted):
         if image.shape != converted[0].shape:
@@ -40,13 +41,22 @@ def views_from_images(images: ImageInput, cameras: Cameras | None) -> Views:
                 f"{converted[0].shape[2]}x{converted[0].shape[1]}; photos of one call must have one size. Load them "
                 "with anyviews.formats.load_views(folder, size=(height, width)), which fits photos and cameras alike"
             )
-    return _with_cameras(Views(torch.stack(converted), cameras))
+    if cameras is not None:
+        _check_batch_shape(cameras, len(converted))
+        cameras.validate("cameras")
+    names = tuple(f"images[{i}]" for i in range(len(converted)))
+    return _with_cameras(Views(torch.stack(converted), cameras, names=names))
 
 
 def _with_cameras(views: Views) -> Views:
     if views.cameras is None:
-        raise ValueError("the photos have no cameras; pass cameras=Cameras(...), one per photo")
+        raise ValueError("images have no cameras; pass cameras=Cameras(...), one per photo")
     return views.validate()
+
+
+def _check_batch_shape(cameras: Cameras, count: int) -> None:
+    if cameras.batch_shape != (count,):
+        raise ValueError(f"cameras has batch shape {cameras.batch_shape}; accepted is [{count}], one per photo")
 
 
 def _image_tensor(image: Image.Image | np.ndarray | Tensor, name: str) -> Tensor:

@@ -4,12 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
-from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from PIL import Image
 from torch import Tensor
 
 from anyviews.cameras import Cameras
@@ -33,51 +30,18 @@ from anyviews.models.mvgd import (
     unpatchify,
 )
 from anyviews.models.mvgd.modeling_mvgd import TASK_CHANNELS
-from anyviews.scene import Scene
+from anyviews.models.mvgd.processing_mvgd import scene_scale as camera_scale
 from anyviews.views import Views
 
 from .inputs import ImageInput, views_from_images
+from .output_mvgd import MVGDPipelineOutput, as_output
 
 
-# A baseline below this share of the cameras' distance from the origin is rounding, not parallax.
-SMALLEST_BASELINE = 1e-7
+# A baseline below so many roundings of the cameras' distance from the origin is noise, not parallax.
+ROUNDINGS = 8
 
 # Depth states above this are counted as saturated: the scene goes on beyond depth_max.
 SATURATED_STATE = 0.99
-
-
-@dataclass
-class MVGDPipelineOutput(BaseOutput):
-    """Novel views of T target cameras.
-
-    Args:
-        images: T PIL images, or array [T, H, W, 3], or tensor [T, 3, H, W], sRGB in [0, 1]; None without task "rgb".
-        depths: [T, 1, H, W] z-depth in the unit of the given cameras (array [T, H, W] for output_type "pil" and
-            "np"); None without task "depth".
-        depth_uncertainty: like depths, standard deviation of log depth over the ensemble; None for one member.
-        image_uncertainty: like depths, standard deviation of colour over the ensemble; None for one member.
-        scene_scale: [T], unit of the model in units of the given cameras.
-        saturated_depth: [T], share of pixels at the far end of the depth range; if it is big, enlarge scene_scale.
-        cameras: T cameras of the generated images, in their pixels.
-    """
-
-    images: list[Image.Image] | np.ndarray | Tensor | None
-    depths: np.ndarray | Tensor | None
-    depth_uncertainty: np.ndarray | Tensor | None
-    image_uncertainty: np.ndarray | Tensor | None
-    scene_scale: Tensor
-    saturated_depth: Tensor
-    cameras: Cameras
-
-    def to_scene(self) -> Scene:
-        """The result as a `Scene` for the exporters; depth is in the unit of the given cameras ("aligned")."""
-        return Scene(
-            self.cameras,
-            images=_as_maps(self.images),
-            depths=_as_maps(self.depths),
-            depth_uncertainty=_as_maps(self.depth_uncertainty),
-            scale="aligned",
-        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +83,11 @@ class MVGDPipeline(DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(image_encoder=image_encoder, transformer=transformer, scheduler=scheduler)
+        if image_encoder.config.channels != transformer.config.image_feature_dim:
+            raise ValueError(
+                f"image_encoder has channels={image_encoder.config.channels} but transformer has image_feature_dim="
+                f"{transformer.config.image_feature_dim}; they must be equal, as in one checkpoint"
+            )
         check_scheduler(scheduler, transformer.config)
 
     @property
@@ -181,42 +150,50 @@ class MVGDPipeline(DiffusionPipeline):
         tasks = tuple(self.transformer.config.tasks if tasks is None else tasks)
         views, targets = self.check_inputs(
             images, cameras, target_cameras, tasks, ensemble_size, targets_per_pass, output_type, generator,
-            scene_scale, callback_on_step_end_tensor_inputs,
+            scene_scale, max_context_views, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         set_timesteps(self.scheduler, num_inference_steps, self._execution_device)
         self._interrupt, self._current_timestep = False, None
         passes = [targets[i : i + targets_per_pass] for i in range(0, len(targets), targets_per_pass)]
         self._num_timesteps = num_inference_steps
         limit = None if max_memory is None else parse_memory(max_memory)
+        incremental = incremental and "rgb" in tasks and output_type != "latent"
+        plans = [
+            self.plan(
+                views,
+                len(views) + incremental * i * targets_per_pass,
+                group,
+                tasks,
+                ensemble_size,
+                max_context_views,
+                limit,
+            )
+            for i, group in enumerate(passes)
+        ]
 
-        history: EncodedViews | None = None
-        context: EncodedViews | None = None
+        context = self.encode(views, plans[0].encoded_views)
         decoded = []
         with self.progress_bar(total=len(passes) * num_inference_steps) as progress:
-            for group in passes:
-                count = len(views) + (len(history.features) if history is not None else 0)
-                plan = self.plan(views, count, group, tasks, ensemble_size, max_context_views, limit)
-                if not cache_scene and plan.cached:
+            for i, (group, plan) in enumerate(zip(passes, plans, strict=True)):
+                if not cache_scene:
                     plan = replace(plan, cached=False)
-                if context is None:
-                    context = self.encode(views, plan.encoded_views)
-                available = context if history is None else context.append(history)
-                chosen = self.select_context(available, group, max_context_views)
+                chosen = self.select_context(context, group, max_context_views)
                 scene, rays, scale = self.prepare_scene(chosen, group, plan, scene_scale)
                 sample = self.prepare_latents(len(group), rays.shape[1], tasks, ensemble_size, generator)
                 step_callback = (callback_on_step_end, callback_on_step_end_tensor_inputs)
                 sample = self.denoise(sample, scene, rays, tasks, plan, progress, step_callback)
                 result = sample if output_type == "latent" else self.decode(sample, group, tasks, scale)
-                decoded.append((result, scale))
-                if incremental and "rgb" in tasks and output_type != "latent":
-                    generated = self.encode(Views(result["images"], group), plan.encoded_views)
-                    history = generated if history is None else history.append(generated)
+                decoded.append((result, scale, len(group)))
+                if incremental and i + 1 < len(passes):
+                    # targets of another aspect ratio are cropped: all context views have one grid of tokens
+                    generated = Views(result["images"], group).fit(views.height, views.width)
+                    context = context.append(self.encode(generated, plan.encoded_views))
         self.maybe_free_model_hooks()
         return self._output(decoded, targets, output_type, return_dict)
 
     def check_inputs(
         self, images, cameras, target_cameras, tasks, ensemble_size, targets_per_pass, output_type, generator,
-        scene_scale, callback_tensors,
+        scene_scale, max_context_views, callback_tensors,
     ) -> tuple[Views, Cameras]:  # fmt: skip
         """Validate the arguments of a call; returns the context views and targets at the model's resolution."""
         check_scheduler(self.scheduler, self.transformer.config)
@@ -227,18 +204,28 @@ class MVGDPipeline(DiffusionPipeline):
             raise ValueError(f"target_cameras has batch shape {target_cameras.batch_shape}; accepted is [T], T >= 1")
         target_cameras.validate("target_cameras")
         known = tuple(self.transformer.config.tasks)
-        if not tasks or not set(tasks) <= set(known):
-            raise ValueError(f"tasks={tasks}; accepted are some of {known}")
-        for name, value in (("ensemble_size", ensemble_size), ("targets_per_pass", targets_per_pass)):
-            if value < 1:
+        if not tasks or not set(tasks) <= set(known) or len(set(tasks)) < len(tasks):
+            raise ValueError(f"tasks={tasks}; accepted are some of {known}, each once")
+        counts = {
+            "ensemble_size": ensemble_size,
+            "targets_per_pass": targets_per_pass,
+            "max_context_views": max_context_views,
+        }
+        for name, value in counts.items():
+            if value is not None and value < 1:
                 raise ValueError(f"{name}={value}; accepted are 1 and more")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type={output_type!r}; accepted are pil, np, pt, latent")
         if isinstance(generator, list) and len(generator) != ensemble_size:
-            raise ValueError(f"{len(generator)} generators for ensemble_size={ensemble_size}; give one per member")
+            raise ValueError(
+                f"generator holds {len(generator)} generators for ensemble_size={ensemble_size}; give one per member"
+            )
         unknown = set(callback_tensors) - set(self._callback_tensor_inputs)
         if unknown:
-            raise ValueError(f"callback tensors {sorted(unknown)}; accepted are {self._callback_tensor_inputs}")
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs holds {sorted(unknown)}; accepted are some of "
+                f"{self._callback_tensor_inputs}"
+            )
         if scene_scale is not None and not (scene_scale > 0 and math.isfinite(scene_scale)):
             raise ValueError(f"scene_scale={scene_scale}; accepted are positive numbers in units of the cameras")
 
@@ -252,28 +239,27 @@ class MVGDPipeline(DiffusionPipeline):
     def _check_geometry(self, context: Cameras, targets: Cameras, scene_scale: float | None) -> None:
         """Raise ValueError for targets without a scale, and for targets that see nothing the context sees."""
         config = self.transformer.config
-        extent = torch.cat([context.centers, targets.centers]).abs().amax().clamp(min=1e-12)
-        pixels = pixel_centers(4, 4, targets.device, targets.dtype).flatten(0, 1)
-        depths = torch.logspace(
-            math.log10(config.depth_min), math.log10(config.depth_max), 24, device=targets.device, dtype=targets.dtype
-        )
+        pixels = pixel_centers(4, 4, dtype=torch.float64).flatten(0, 1)
+        depths = torch.logspace(math.log10(config.depth_min), math.log10(config.depth_max), 24, dtype=torch.float64)
+        has_scale = [scene_scale is not None or _has_baseline(context, target) for target in targets]
+        context, targets = _exact(context), _exact(targets)
         for i in range(len(targets)):
-            baseline = (context.centers - targets.centers[i]).abs().amax()
-            if scene_scale is None and baseline <= extent * SMALLEST_BASELINE:
+            if not has_scale[i]:
                 raise ValueError(
                     f"target_cameras[{i}] is at the same place as every context camera (zero baseline), so depth has "
                     "no scale; add a photo from elsewhere, or give scene_scale in units of the cameras"
                 )
-            scale = baseline if scene_scale is None else scene_scale
+            scale = scene_scale
+            if scale is None:
+                scale = float(camera_scale(context.relative_to(targets[i])[None], config.scale_from))
             origins, directions = camera_rays(targets[i].resize(4, 4), pixels, normalize=False)
             points = (origins[:, None] + directions[:, None] * depths[:, None] * scale).flatten(0, 1)
-            projected, depth = context.project(points.expand(len(context), -1, -1))
-            bounds = context.image_sizes.flip(-1)[:, None]
-            if not ((depth > 0) & (projected >= 0).all(-1) & (projected < bounds).all(-1)).any():
+            # a few views at a time, since the first ones mostly settle it and thousands would take memory
+            if not any(_sees_any(context[j : j + 16], points) for j in range(0, len(context), 16)):
                 raise ValueError(
                     f"target_cameras[{i}] sees nothing that any context view sees: no point of its frustum from "
-                    f"{config.depth_min:g} to {config.depth_max:g} times the scene scale ({float(scale):.3g}) falls "
-                    "into a photo; check the pose convention (camera-to-world, OpenCV axes) or move the target"
+                    f"{config.depth_min:g} to {config.depth_max:g} times the scene scale ({scale:.3g}) falls into a "
+                    "photo; check the pose convention (camera-to-world, OpenCV axes) or move the target"
                 )
 
     def resolution(self, cameras: Cameras) -> tuple[int, int]:
@@ -313,17 +299,25 @@ class MVGDPipeline(DiffusionPipeline):
 
     def encode(self, views: Views, views_at_once: int) -> EncodedViews:
         """Image features of context views, computed once for all targets and steps."""
-        device, dtype = self._execution_device, self.image_encoder.dtype
-        features = [
-            self.image_encoder(images.to(device, dtype)).flatten(2).mT for images in views.images.split(views_at_once)
-        ]
-        return EncodedViews(torch.cat(features), views.cameras.to(device, torch.float32))
+        device, config = self._execution_device, self.transformer.config
+        features = torch.empty(
+            len(views),
+            views.height // 4 * (views.width // 4),
+            config.image_feature_dim,
+            device=device,
+            dtype=self.transformer.dtype,
+        )
+        for start in range(0, len(views), views_at_once):
+            window = slice(start, start + views_at_once)
+            images = views.images[window].to(device, self.image_encoder.dtype)
+            features[window] = self.image_encoder(images).flatten(2).mT
+        return EncodedViews(features, _exact(views.cameras))
 
     def select_context(self, context: EncodedViews, targets: Cameras, count: int | None) -> EncodedViews:
         """The `count` context views nearest to the targets; all of them for None."""
         if count is None or count >= len(context.features):
             return context
-        nearest = nearest_cameras(targets.to(context.cameras.device, torch.float32), context.cameras, count)
+        nearest = nearest_cameras(_exact(targets), context.cameras, count)
         ranked = nearest.T.flatten().tolist()  # the nearest of every target first
         chosen = list(dict.fromkeys(ranked))[:count]
         return context[chosen]
@@ -333,21 +327,30 @@ class MVGDPipeline(DiffusionPipeline):
     ) -> tuple[MVGDSceneContext, Tensor, float]:
         """Scene tokens in the frame of the first target, rays [1, tokens, 12] of the targets, and the scale."""
         config, device = self.transformer.config, self._execution_device
-        targets = targets.to(device, torch.float32)
-        scale = None if scene_scale is None else torch.tensor([scene_scale], device=device)
-        normalized = normalize_cameras(context.cameras[None], targets[None], config.scale_from, scale)
+        if scene_scale is None and not _has_baseline(context.cameras, targets[0]):
+            raise ValueError(
+                f"max_context_views={len(context.features)} leaves only photos taken from the place of a target "
+                "(zero baseline), so depth has no scale; raise it, or give scene_scale in units of the cameras"
+            )
+        scale = None if scene_scale is None else torch.tensor([float(scene_scale)], dtype=torch.float64)
+        normalized = normalize_cameras(context.cameras[None], _exact(targets)[None], config.scale_from, scale)
+        context_cameras, target_cameras = (
+            c.to(device, torch.float32) for c in (normalized.context, normalized.targets)
+        )
         rows, columns = context.cameras.height // 4, context.cameras.width // 4
-        tokens = []
+        per_view = rows * columns
+        shape = (1, len(context.features) * per_view, config.token_dim)
+        tokens = torch.empty(shape, device=device, dtype=self.transformer.dtype)
         for start in range(0, len(context.features), plan.encoded_views):
             window = slice(start, start + plan.encoded_views)
-            rays = ray_map(normalized.context[:, window], rows, columns, config.normalize_rays)
+            rays = ray_map(context_cameras[:, window], rows, columns, config.normalize_rays)
             embedded = self.transformer.embed_scene(context.features[None, window].flatten(1, 2), rays.flatten(1, 2))
-            tokens.append(embedded)
-        scene = MVGDSceneContext(torch.cat(tokens, dim=1), chunk_tokens=plan.chunk_tokens)
+            tokens[:, start * per_view : (start + plan.encoded_views) * per_view] = embedded
+        scene = MVGDSceneContext(tokens, chunk_tokens=plan.chunk_tokens)
         if plan.cached:
             scene = self.transformer.cache_scene(scene)
         patch = config.patch_size
-        rays = ray_map(normalized.targets, targets.height // patch, targets.width // patch, config.normalize_rays)
+        rays = ray_map(target_cameras, targets.height // patch, targets.width // patch, config.normalize_rays)
         return scene, rays.flatten(1, 2), float(normalized.scale)
 
     def prepare_latents(
@@ -445,25 +448,22 @@ class MVGDPipeline(DiffusionPipeline):
         return result
 
     def _output(self, decoded: list[tuple], targets: Cameras, output_type: str, return_dict: bool):
-        scales = torch.tensor([scale for _, scale in decoded])
+        scene_scale = torch.tensor([scale for _, scale, count in decoded for _ in range(count)])
         if output_type == "latent":
-            states = torch.cat([states for states, _ in decoded], dim=1)
-            return (
-                MVGDPipelineOutput(states, None, None, None, scales, scales * 0, targets) if return_dict else (states,)
-            )
-        per_pass = [len(next(iter(result.values()))) for result, _ in decoded]
-        scene_scale = scales.repeat_interleave(torch.tensor(per_pass))
+            states = torch.cat([states for states, _, _ in decoded], dim=1)
+            output = MVGDPipelineOutput(states, None, None, None, scene_scale, torch.zeros_like(scene_scale), targets)
+            return output if return_dict else (states,)
 
         def joined(name: str) -> Tensor | None:
-            parts = [result.get(name) for result, _ in decoded]
+            parts = [result.get(name) for result, _, _ in decoded]
             return None if parts[0] is None else torch.cat(parts).float().cpu()
 
         saturated = joined("saturated")
         output = MVGDPipelineOutput(
-            images=_as_output(joined("images"), output_type),
-            depths=_as_output(joined("depths"), output_type),
-            depth_uncertainty=_as_output(joined("depth_uncertainty"), output_type),
-            image_uncertainty=_as_output(joined("image_uncertainty"), output_type),
+            images=as_output(joined("images"), output_type),
+            depths=as_output(joined("depths"), output_type),
+            depth_uncertainty=as_output(joined("depth_uncertainty"), output_type),
+            image_uncertainty=as_output(joined("image_uncertainty"), output_type),
             scene_scale=scene_scale,
             saturated_depth=torch.zeros_like(scene_scale) if saturated is None else saturated,
             cameras=targets,
@@ -471,23 +471,21 @@ class MVGDPipeline(DiffusionPipeline):
         return output if return_dict else (output.images, output.depths)
 
 
-def _as_output(maps: Tensor | None, output_type: str) -> list[Image.Image] | np.ndarray | Tensor | None:
-    """Maps [T, C, H, W] as asked for; only colour becomes PIL images, an 8-bit depth map would lose the depth."""
-    if maps is None or output_type == "pt":
-        return maps
-    array = maps.movedim(1, -1).numpy()
-    if maps.shape[1] == 1:
-        return array[..., 0]
-    if output_type == "np":
-        return array
-    return [Image.fromarray(image) for image in (array * 255).round().astype(np.uint8)]
+def _exact(cameras: Cameras) -> Cameras:
+    """Cameras in double precision: worlds may lie far from their origin (georeferenced photos)."""
+    return cameras.to("cpu", torch.float64)
 
 
-def _as_maps(values: list[Image.Image] | np.ndarray | Tensor | None) -> Tensor | None:
-    """The inverse of `_as_output`."""
-    if values is None or isinstance(values, Tensor):
-        return values
-    if isinstance(values, list):
-        values = np.stack([np.asarray(image) for image in values]).astype(np.float32) / 255
-    maps = torch.from_numpy(values)
-    return maps[:, None] if maps.ndim == 3 else maps.movedim(-1, 1)
+def _has_baseline(context: Cameras, target: Cameras) -> bool:
+    """Whether any context camera is elsewhere than the target."""
+    rounding = ROUNDINGS * max(torch.finfo(cameras.dtype).eps for cameras in (context, target))
+    context, target = _exact(context), _exact(target)
+    extent = max(context.centers.abs().amax(), target.centers.abs().amax())
+    return bool((context.centers - target.centers).abs().amax() > extent * rounding)
+
+
+def _sees_any(cameras: Cameras, points: Tensor) -> bool:
+    """Whether any of the world points [N, 3] falls into the image of any of the cameras [V]."""
+    pixels, depth = cameras.project(points.expand(len(cameras), -1, -1))
+    bounds = cameras.image_sizes.flip(-1)[:, None]
+    return bool(((depth > 0) & (pixels >= 0).all(-1) & (pixels < bounds).all(-1)).any())
