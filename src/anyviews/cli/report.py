@@ -23,7 +23,7 @@ from .generation import HELD_OUT, Generation
 
 # Longer lists are thinned out evenly; the folder beside the page holds everything.
 MOST_PHOTOS = 24
-MOST_TARGETS = 24
+MOST_TARGETS = 12
 PHOTO_SIDE = 320
 LARGEST_VIDEO = 2_000_000
 
@@ -55,7 +55,8 @@ figure { margin: 0; }
 figure img, figure video { display: block; width: 100%; height: auto; border-radius: .25rem; }
 .pixels, video { image-rendering: pixelated; }
 figcaption { margin-top: .25rem; overflow-wrap: anywhere; }
-article { margin-bottom: 1.5rem; }
+article { margin-bottom: 1rem; }
+.pairs h3 { margin-top: .5rem; }
 article h3 span { font-weight: normal; color: var(--quiet); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -109,7 +110,7 @@ def write_report(
 
 def _made_by(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return f"Made with {versions} on {result['device']} in {result['seconds']:.0f} s."
+    return f"Made with {versions} on {result['device']} in {result['seconds']:.1f} s."
 
 
 def _part(part: dict[str, Any], generation: Generation, folder: Path) -> list[str]:
@@ -129,10 +130,30 @@ def _part(part: dict[str, Any], generation: Generation, folder: Path) -> list[st
     html += _scores(part, generation)
     video = _video_figure(folder / part["video"]) if "video" in part else ""
     html.append(f'<div class="wide">{_map_figure(generation)}{video}</div>')
+    html.append(f'<p class="quiet">{_legend(generation)}</p>')
     # left-out photos have six pictures each and take a row, views of a path at most four
     html.append(f'<div class="{"pairs" if generation.truth is None else "rows"}">')
     html += [_target(generation, part["targets"][i], i) for i in shown]
     return [*html, "</div>"]
+
+
+def _legend(generation: Generation) -> str:
+    """What the colours of depth and uncertainty mean."""
+    scene = generation.scene
+    if scene.depths is None:
+        return ""
+    text = (
+        "Depth along the optical axis in the unit of the cameras, in false colours of its logarithm: near is warm, "
+        "far is cold; numbers are its 2nd and 98th percentile."
+    )
+    if generation.truth is not None and generation.truth.depths is not None:
+        text += " Known depth has the colours of the generated depth beside it, and is black where it is not known."
+    if scene.depth_uncertainty is not None:
+        text += (
+            " Uncertainty: standard deviation of the logarithm of depth over the samples, its mean, and from black for "
+            f"0 to white for {float(scene.depth_uncertainty.max()):.0%}."
+        )
+    return text
 
 
 def _scores(part: dict[str, Any], generation: Generation) -> list[str]:
@@ -194,15 +215,14 @@ def _target(generation: Generation, summary: dict[str, Any], index: int) -> str:
     if scene.images is not None:
         figures.append(_pixels(scene.images[index], f"generated{_decibels(generated)}"))
     nearest = generation.context.images[int(generation.nearest[index])]
-    figures.append(_pixels(nearest, f"nearest photo seen{_decibels(scores.get('nearest photo', {}))}"))
+    figures.append(_pixels(nearest, f"nearest photo{_decibels(scores.get('nearest photo', {}))}"))
     if scene.depths is not None:
         known = truth.depths[index] if truth is not None and truth.depths is not None else None
         figures += _depth_figures(scene.depths[index], known, generated.get("absrel"))
     if scene.depth_uncertainty is not None:
         spread = scene.depth_uncertainty[index]
-        largest = float(scene.depth_uncertainty.max())
-        gray = (spread / max(largest, 1e-12)).expand(3, *spread.shape[-2:])
-        figures.append(_pixels(gray, f"uncertainty of depth, black 0 to white {largest:.0%}"))
+        gray = (spread / scene.depth_uncertainty.max().clamp(min=1e-12)).expand(3, *spread.shape[-2:])
+        figures.append(_pixels(gray, f"uncertainty {float(spread.mean()):.0%}"))
     note = f"scene scale {summary['scene_scale']:.3g}"
     return (
         f"<article><h3>{escape(summary['name'])} <span>&middot; {note}</span></h3>"
@@ -219,13 +239,13 @@ def _depth_figures(
 ) -> list[str]:
     """Depth in false colours, with the known depth in the same colours beside it."""
     if known is None or not (known > 0).any():
-        return [_pixels(color_depth(depth[None])[0], f"depth {_range(depth)}, near is warm")]
+        return [_pixels(color_depth(depth[None])[0], f"depth {_range(depth)}")]
     both = color_depth(torch.cat([depth, known], dim=-1)[None])[0]
     error = "" if absrel is None else f", AbsRel {absrel:.2f}"
     left, right = both.split(depth.shape[-1], dim=-1)
     return [
         _pixels(left, f"depth {_range(depth)}{error}"),
-        _pixels(right, f"known depth {_range(known)}, same colours, black: none"),
+        _pixels(right, f"known depth {_range(known)}"),
     ]
 
 
