@@ -32,6 +32,7 @@ from anyviews.models.mvgd import (
 )
 from anyviews.pipelines import MVGDPipeline
 from anyviews.training.arguments import DataArguments, TrainingArguments, argument, parse_arguments
+from anyviews.training.card import write_card
 from anyviews.training.loop import train
 from anyviews.training.method import Method
 
@@ -98,8 +99,8 @@ class MVGDMethod(Method):
 
     name = "mvgd"
 
-    def __init__(self, arguments: MVGDArguments):
-        self.arguments = arguments
+    def __init__(self, arguments: MVGDArguments, data: DataArguments):
+        self.arguments, self.data = arguments, data
 
     def build(self, arguments: MVGDArguments) -> MVGDNetwork:
         if arguments.pretrained_model_name_or_path is not None:
@@ -268,6 +269,12 @@ class MVGDMethod(Method):
 
     def export(self, model: MVGDNetwork, folder: Path) -> None:
         self.pipeline(model).save_pretrained(folder)
+        summary = (
+            f"MVGD ({self.arguments.size}): posed photos and target cameras to novel images and scale-consistent "
+            f"depth at {self.config.image_size} pixels, predicting {' and '.join(self.config.tasks)}."
+        )
+        tags = ["mvgd", "novel-view-synthesis", "multi-view-depth"]
+        write_card(folder, "image-to-3d", tags, summary, self.arguments, self.data)
 
 
 def sample_tokens(exists: Tensor, count: int | None, generator: torch.Generator) -> Tensor:
@@ -289,4 +296,4 @@ def randn_like(values: Tensor, generator: torch.Generator) -> Tensor:
 
 if __name__ == "__main__":
     training_arguments, data_arguments = parse_arguments(MVGDArguments, DataArguments)
-    train(MVGDMethod(training_arguments), training_arguments, data_arguments)
+    train(MVGDMethod(training_arguments, data_arguments), training_arguments, data_arguments)

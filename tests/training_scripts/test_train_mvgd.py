@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 
 from anyviews.cameras import Cameras
 from anyviews.data import open_samples
@@ -48,7 +50,7 @@ def make(script, options: dict | None = None, **arguments):
         transformer_options={**MICRO, **(options or {})},
         **{"max_context_views": 3, "max_targets": 2, **arguments},
     )
-    method = script.MVGDMethod(given)
+    method = script.MVGDMethod(given, script.DataArguments())
     network = method.build(given)
     samples = iter(open_samples("procedural-rooms", transform=method.transform, **WORLD))
     return method, network, method.collate([next(samples) for _ in range(4)])
@@ -211,6 +213,11 @@ def test_two_processes_train_validate_resume_and_export(repository, tmp_path):
     assert [line["step"] for line in resumed] == [1, 2, 3, 4]
     assert [line["loss"] for line in resumed] == [line["loss"] for line in whole]
     assert (half / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
+
+    card = ModelCard.load(half / "README.md")
+    assert card.data.library_name == "diffusers" and "mvgd" in card.data.tags
+    arguments = yaml.safe_load(card.text.split("```yaml")[1].split("```")[0])
+    assert arguments["max_train_steps"] == 4 and arguments["transformer_options"] == MICRO
 
     exported = [MVGDPipeline.from_pretrained(folder).transformer.state_dict() for folder in (half, tmp_path / "whole")]
     assert all(torch.equal(a, b) for a, b in zip(exported[0].values(), exported[1].values(), strict=True))
