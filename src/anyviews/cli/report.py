@@ -150,8 +150,8 @@ def _legend(generation: Generation) -> str:
         text += " Known depth has the colours of the generated depth beside it, and is black where it is not known."
     if scene.depth_uncertainty is not None:
         text += (
-            " Uncertainty: standard deviation of the logarithm of depth over the samples, its mean, and from black for "
-            f"0 to white for {float(scene.depth_uncertainty.max()):.0%}."
+            " Uncertainty: standard deviation of the logarithm of depth over the samples; its mean, black for 0 and "
+            f"white for {float(scene.depth_uncertainty.max()):.0%}."
         )
     return text
 
