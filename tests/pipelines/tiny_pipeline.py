@@ -35,11 +35,15 @@ FLOW = {"noise_parametrization": "flow_sigma", "prediction_type": "flow"}
 
 
 def tiny_pipeline(**overrides) -> MVGDPipeline:
-    """A pipeline whose output depends on all inputs: parts that start at zero are made random."""
+    """A pipeline whose output depends on all inputs: parts that start at zero or with little effect are enlarged."""
     torch.manual_seed(1)
     transformer = MVGDTransformerModel(**{**TINY, **overrides})
     for head in transformer.heads.values():
         nn.init.normal_(head.weight, std=0.3)
+    transformer.image_embed.weight.data *= 3
+    for name, parameter in transformer.named_parameters():
+        if name.endswith(("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight")):
+            parameter.data *= 3
     if transformer.config.latent_self_conditioning:
         nn.init.normal_(transformer.norm_previous_out.weight)
     encoder = MVGDImageEncoder("conv_stem", transformer.config.image_feature_dim)
