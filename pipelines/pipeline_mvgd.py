@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
@@ -18,6 +18,7 @@ from anyviews.models.mvgd import (
     MVGDImageEncoder,
     MVGDSceneContext,
     MVGDTransformerModel,
+    Workload,
     check_scheduler,
     decode_depth,
     decode_rgb,
@@ -158,30 +159,21 @@ class MVGDPipeline(DiffusionPipeline):
         self._num_timesteps = num_inference_steps
         limit = None if max_memory is None else parse_memory(max_memory)
         incremental = incremental and "rgb" in tasks and output_type != "latent"
-        plans = [
-            self.plan(
-                views,
-                len(views) + incremental * i * targets_per_pass,
-                group,
-                tasks,
-                ensemble_size,
-                max_context_views,
-                limit,
-            )
-            for i, group in enumerate(passes)
-        ]
+        # one plan for all passes, made for the most context and the most targets that any of them has
+        count = len(views) + incremental * (len(targets) - len(passes[-1]))
+        plan = self.plan(views, count, passes[0], tasks, ensemble_size, max_context_views, limit, cache_scene)
 
-        context = self.encode(views, plans[0].encoded_views)
+        context = self.encode(views, plan.encoded_views)
         decoded = []
         with self.progress_bar(total=len(passes) * num_inference_steps) as progress:
-            for i, (group, plan) in enumerate(zip(passes, plans, strict=True)):
-                if not cache_scene:
-                    plan = replace(plan, cached=False)
-                chosen = self.select_context(context, group, max_context_views)
-                scene, rays, scale = self.prepare_scene(chosen, group, plan, scene_scale)
+            for i, group in enumerate(passes):
+                scene, rays, scale = self.prepare_scene(
+                    self.select_context(context, group, max_context_views), group, plan, scene_scale
+                )
                 sample = self.prepare_latents(len(group), rays.shape[1], tasks, ensemble_size, generator)
                 step_callback = (callback_on_step_end, callback_on_step_end_tensor_inputs)
                 sample = self.denoise(sample, scene, rays, tasks, plan, progress, step_callback)
+                del scene  # the next pass must not hold two
                 result = sample if output_type == "latent" else self.decode(sample, group, tasks, scale)
                 decoded.append((result, scale, len(group)))
                 if incremental and i + 1 < len(passes):
@@ -255,7 +247,7 @@ class MVGDPipeline(DiffusionPipeline):
             origins, directions = camera_rays(targets[i].resize(4, 4), pixels, normalize=False)
             points = (origins[:, None] + directions[:, None] * depths[:, None] * scale).flatten(0, 1)
             # a few views at a time, since the first ones mostly settle it and thousands would take memory
-            if not any(_sees_any(context[j : j + 16], points) for j in range(0, len(context), 16)):
+            if not any(_sees_any(context[j : j + 4], points) for j in range(0, len(context), 4)):
                 raise ValueError(
                     f"target_cameras[{i}] sees nothing that any context view sees: no point of its frustum from "
                     f"{config.depth_min:g} to {config.depth_max:g} times the scene scale ({scale:.3g}) falls into a "
@@ -282,20 +274,21 @@ class MVGDPipeline(DiffusionPipeline):
         ensemble_size: int,
         max_context_views: int | None,
         max_memory: int | None,
+        cache_scene: bool = True,
     ) -> MemoryPlan:
-        """The memory plan of one pass; raises ValueError if none fits."""
+        """The memory plan of passes of so many context views and targets; raises ValueError if none fits."""
         config = self.transformer.config
-        per_task = len(targets) * targets.height * targets.width // config.patch_size**2
-        used = context_views if max_context_views is None else min(context_views, max_context_views)
-        return plan_memory(
-            config,
-            used,
-            views.height * views.width,
-            per_task * len(tasks),
-            ensemble_size,
-            self.transformer.dtype.itemsize,
-            max_memory,
+        work = Workload(
+            views=context_views if max_context_views is None else min(context_views, max_context_views),
+            stored_views=context_views,
+            generated_views=context_views - len(views),
+            pixels_per_view=views.height * views.width,
+            prediction_tokens=len(targets) * targets.height * targets.width // config.patch_size**2,
+            tasks=tuple(TASK_CHANNELS[task] for task in tasks),
+            members=ensemble_size,
+            bytes_per_value=self.transformer.dtype.itemsize,
         )
+        return plan_memory(config, work, max_memory, cache_scene)
 
     def encode(self, views: Views, views_at_once: int) -> EncodedViews:
         """Image features of context views, computed once for all targets and steps."""
@@ -346,11 +339,12 @@ class MVGDPipeline(DiffusionPipeline):
             rays = ray_map(context_cameras[:, window], rows, columns, config.normalize_rays)
             embedded = self.transformer.embed_scene(context.features[None, window].flatten(1, 2), rays.flatten(1, 2))
             tokens[:, start * per_view : (start + plan.encoded_views) * per_view] = embedded
+        tokens = self.transformer.mix_scene(tokens, context_cameras, plan.encoded_views)
         scene = MVGDSceneContext(tokens, chunk_tokens=plan.chunk_tokens)
-        if plan.cached:
-            scene = self.transformer.cache_scene(scene)
         patch = config.patch_size
         rays = ray_map(target_cameras, targets.height // patch, targets.width // patch, config.normalize_rays)
+        if plan.cached:
+            scene = self.transformer.cache_scene(scene)
         return scene, rays.flatten(1, 2), float(normalized.scale)
 
     def prepare_latents(

@@ -80,17 +80,17 @@ class MVGDNetwork(nn.Module):
     def forward(
         self,
         images: Tensor,  # [B, N, 3, H, W]
+        context: Cameras,  # [B, N]
         scene_rays: Tensor,  # [B, N * tokens, 12]
         kept_scene_tokens: Tensor | None,  # [B, kept]
         inputs: dict,  # of MVGDTransformerModel.forward
     ) -> tuple[dict[str, Tensor], Tensor]:
         features = self.image_encoder(images.flatten(0, 1))  # [B * N, C, H / 4, W / 4]
         features = features.flatten(2).mT.reshape(len(images), -1, features.shape[1])
+        tokens = self.transformer.mix_scene(self.transformer.embed_scene(features, scene_rays), context)
         if kept_scene_tokens is not None:
-            features = take_tokens(features, kept_scene_tokens)
-            scene_rays = take_tokens(scene_rays, kept_scene_tokens)
-        scene = MVGDSceneContext(self.transformer.embed_scene(features, scene_rays))
-        output = self.transformer(scene=scene, **inputs)
+            tokens = take_tokens(tokens, kept_scene_tokens)
+        output = self.transformer(scene=MVGDSceneContext(tokens), **inputs)
         return output.predictions, output.latents
 
 
@@ -215,10 +215,10 @@ class MVGDMethod(Method):
         }
         if config.latent_self_conditioning:
             with torch.no_grad():
-                _, latents = model(context_images, scene_rays, kept_scene, inputs)
+                _, latents = model(context_images, normalized.context, scene_rays, kept_scene, inputs)
             chosen = torch.rand(len(images), generator=generator, device=device) < arguments.self_conditioning_rate
             inputs["previous_latents"] = latents * chosen[:, None, None]
-        predictions, _ = model(context_images, scene_rays, kept_scene, inputs)
+        predictions, _ = model(context_images, normalized.context, scene_rays, kept_scene, inputs)
 
         losses = {}
         for task, prediction in predictions.items():

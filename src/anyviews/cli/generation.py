@@ -12,7 +12,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
 from ..cameras import Cameras
-from ..evaluation.metrics import absolute_relative_error, depth_accuracy, psnr
+from ..evaluation.metrics import depth_scores, psnr
 from ..formats import load_views, save_scene
 from ..formats.image_folder import png_names
 from ..geometry.context import nearest_cameras
@@ -271,9 +271,9 @@ def score(generation: Generation) -> dict[str, Any] | None:
         rows["nearest photo"] = {"psnr": psnr(nearest, truth.images)}
     known = None if generation.context.depths is None else generation.context.depths[generation.context.depths > 0]
     if truth.depths is not None and scene.depths is not None and len(known):
-        rows["generated"].update(_depth_scores(scene.depths, truth.depths))
+        rows["generated"].update(depth_scores(scene.depths, truth.depths))
         constant = known.median().expand(truth.depths.shape)
-        rows["constant depth"] = _depth_scores(constant, truth.depths)
+        rows["constant depth"] = depth_scores(constant, truth.depths)
 
     def mean(values: Tensor) -> float | None:
         return _number(values[values.isfinite()].mean())
@@ -284,14 +284,6 @@ def score(generation: Generation) -> dict[str, Any] | None:
             {name: {metric: _number(values[i]) for metric, values in row.items()} for name, row in rows.items()}
             for i in range(len(scene))
         ],
-    }
-
-
-def _depth_scores(depths: Tensor, references: Tensor) -> dict[str, Tensor]:
-    valid = references > 0
-    return {
-        "absrel": absolute_relative_error(depths, references, valid),
-        "delta1.25": depth_accuracy(depths, references, valid),
     }
 
 

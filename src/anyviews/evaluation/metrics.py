@@ -32,3 +32,14 @@ def depth_accuracy(
     safe = references.where(valid, torch.ones_like(references))
     ratio = torch.maximum(depths / safe, safe / depths.clamp(min=1e-12))
     return ((ratio < threshold) & valid).flatten(1).sum(1) / valid.flatten(1).sum(1)
+
+
+def depth_scores(
+    depths: Float[Tensor, "views 1 height width"], references: Float[Tensor, "views 1 height width"]
+) -> dict[str, Float[Tensor, "views"]]:
+    """AbsRel and delta < 1.25 of each view over the pixels whose reference depth is known (positive)."""
+    valid = references > 0
+    return {
+        "absrel": absolute_relative_error(depths, references, valid),
+        "delta1.25": depth_accuracy(depths, references, valid),
+    }

@@ -14,7 +14,7 @@ from ..data.world import render_world
 from ..geometry.context import nearest_cameras
 from ..pipelines import MVGDPipeline
 from ..views import Views
-from .metrics import absolute_relative_error, depth_accuracy, psnr
+from .metrics import depth_scores, psnr
 from .pictures import grid_picture
 
 
@@ -100,7 +100,7 @@ def evaluate_novel_views(
             generated.append(output.images)
             estimated.append(output.depths)
         generated, estimated = torch.cat(generated), torch.cat(estimated)
-        scores[name] = {"psnr": psnr(generated, images), **_depth_scores(estimated, depths)}
+        scores[name] = {"psnr": psnr(generated, images), **depth_scores(estimated, depths)}
         pictures += [generated, estimated]
     if picture is not None:
         pictures[1] = depths
@@ -113,14 +113,6 @@ def evaluate_novel_views(
     rows = {name: {metric: float(v.mean()) for metric, v in row.items()} for name, row in scores.items()}
     outputs = {"images": generated, "depths": estimated} if keep_outputs else {}
     return {"rows": rows, "scenes": per_target, **outputs}
-
-
-def _depth_scores(depths: Tensor, references: Tensor) -> dict[str, Tensor]:
-    valid = references > 0
-    return {
-        "absrel": absolute_relative_error(depths, references, valid),
-        "delta1.25": depth_accuracy(depths, references, valid),
-    }
 
 
 def _nearest(scene: NovelViewScene) -> Tensor:
@@ -138,7 +130,7 @@ def scene_scales(scene: NovelViewScene) -> Tensor:
 def constant_depth_scores(depths: Tensor, units: Tensor) -> dict[str, Tensor]:
     """Scores of the constant depth, in `units` [T] of each target, that is best for these very targets."""
     units = units[:, None, None, None]
-    candidates = [_depth_scores((units * value).expand_as(depths), depths) for value in CONSTANT_DEPTHS]
+    candidates = [depth_scores((units * value).expand_as(depths), depths) for value in CONSTANT_DEPTHS]
     return min(candidates, key=lambda scores: float(scores["absrel"].mean()))
 
 

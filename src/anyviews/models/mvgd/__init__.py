@@ -4,7 +4,7 @@ from ...diffusers_registry import register_with_diffusers
 from .attention_mvgd import MVGDExplicitAttentionProcessor
 from .configuration_mvgd import MVGD_SIZES
 from .image_encoder_mvgd import MVGDImageEncoder
-from .memory_mvgd import MemoryPlan, parse_memory, plan_memory
+from .memory_mvgd import MemoryPlan, Workload, parse_memory, plan_memory
 from .modeling_mvgd import MVGDSceneContext, MVGDTransformerModel, MVGDTransformerOutput
 from .processing_mvgd import (
     decode_depth,
@@ -35,6 +35,7 @@ __all__ = [
     "MVGDTransformerModel",
     "MVGDTransformerOutput",
     "MemoryPlan",
+    "Workload",
     "check_scheduler",
     "decode_depth",
     "decode_rgb",

@@ -15,9 +15,11 @@ from diffusers.models.attention import AttentionMixin, FeedForward
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ...cameras import Cameras
+from ...geometry.context import nearest_cameras
 from ..strict_loading import StrictLoadingMixin
 from .attention_mvgd import KeyValue, MVGDAttention
 from .configuration_mvgd import MVGD_SIZES
@@ -61,6 +63,34 @@ class MVGDTransformerOutput(BaseOutput):
 
     predictions: dict[str, Tensor]
     latents: Tensor
+
+
+class SceneBlock(nn.Module):
+    """Lets the tokens of each context view look at those of other views, so that they can find correspondences."""
+
+    def __init__(self, token_dim: int, num_heads: int, token_mlp_ratio: float, qk_norm: bool):
+        super().__init__()
+        self.norm = nn.LayerNorm(token_dim)
+        self.attn = MVGDAttention(token_dim, token_dim, token_dim, num_heads, qk_norm)
+        self.norm_ff = nn.LayerNorm(token_dim)
+        self.ff = FeedForward(token_dim, inner_dim=int(token_dim * token_mlp_ratio), activation_fn="gelu")
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "scenes views tokens token_dim"],
+        neighbours: Int[Tensor, "scenes views neighbours"],
+        views_at_once: int,
+    ) -> Float[Tensor, "scenes views tokens token_dim"]:
+        key, value = self.attn.project_context(self.norm(tokens).flatten(0, 1))
+        offset = torch.arange(len(tokens), device=tokens.device)[:, None, None] * tokens.shape[1]
+        neighbours = (neighbours + offset).flatten(0, 1)  # [scenes * views, neighbours] of all views in a row
+        mixed = []
+        for own, others in zip(
+            tokens.flatten(0, 1).split(views_at_once), neighbours.split(views_at_once), strict=True
+        ):
+            own = own + self.attn(self.norm(own), key_value=(key[others].flatten(1, 2), value[others].flatten(1, 2)))
+            mixed.append(own + self.ff(self.norm_ff(own)))
+        return torch.cat(mixed).view_as(tokens)
 
 
 class RINBlock(nn.Module):
@@ -179,6 +209,8 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         task_embed_dim: width of the learned code of a task.
         tasks: modalities that the model generates, out of "rgb" and "depth".
         read_mode: "decoupled" (scene, then prediction tokens) or "joint" (one softmax over both).
+        scene_layers: layers in which each context view's tokens attend to those of the nearest views; the paper has 0.
+        scene_neighbours: how many views that is, the view itself included.
         token_scene_attention: let prediction tokens attend to scene tokens directly; the paper's cannot.
         latent_self_conditioning: start from the latents of the previous step.
         qk_norm: RMS-normalised queries and keys.
@@ -219,6 +251,8 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         task_embed_dim: int = 128,
         tasks: tuple[str, ...] | list[str] = ("rgb", "depth"),  # JSON has no tuples
         read_mode: str = "decoupled",
+        scene_layers: int = 0,
+        scene_neighbours: int = 5,
         token_scene_attention: bool = False,
         latent_self_conditioning: bool = True,
         qk_norm: bool = False,
@@ -242,6 +276,9 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         )
         self.image_embed = nn.Linear(image_feature_dim, image_embed_dim)
         self.scene_embed = nn.Linear(image_embed_dim + self.ray_encoding.features, token_dim)
+        self.scene_blocks = nn.ModuleList(
+            SceneBlock(token_dim, num_attention_heads, token_mlp_ratio, qk_norm) for _ in range(scene_layers)
+        )
         self.task_embed = nn.ParameterDict({task: torch.randn(task_embed_dim) for task in tasks})
         patch_channels = {task: TASK_CHANNELS[task] * patch_size**2 for task in tasks}
         self.token_embed = nn.ModuleDict(
@@ -298,6 +335,32 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         return self.scene_embed(torch.cat([self.image_embed(image_features), codes], dim=-1))
 
     @apply_forward_hook
+    def mix_scene(
+        self,
+        tokens: Float[Tensor, "scenes tokens token_dim"],
+        context: Cameras,
+        views_at_once: int | None = None,
+    ) -> Float[Tensor, "scenes tokens token_dim"]:
+        """Run the scene layers: linear in the number of views, because each attends to its nearest ones only.
+
+        Args:
+            tokens: from `embed_scene`, view by view.
+            context: the views' cameras, batch shape [scenes, V].
+            views_at_once: bounds the memory; all by default.
+        """
+        if not self.scene_blocks:
+            return tokens
+        scenes, views = context.batch_shape
+        count = min(views, self.config.scene_neighbours)
+        # some views at a time: all distances between thousands of views would not be linear in their number
+        neighbours = [nearest_cameras(context[:, i : i + 16], context, count) for i in range(0, views, 16)]
+        neighbours = torch.cat(neighbours, dim=1)
+        tokens = tokens.unflatten(1, (views, -1))
+        for block in self.scene_blocks:
+            tokens = block(tokens, neighbours, views_at_once or scenes * views)
+        return tokens.flatten(1, 2)
+
+    @apply_forward_hook
     def cache_scene(self, scene: MVGDSceneContext) -> MVGDSceneContext:
         """Compute keys and values of every block once, for all steps, tasks and ensemble members."""
         key_values = tuple(
@@ -325,11 +388,7 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
             previous_latents: latents of the previous step, for latent self-conditioning.
             masks: per task [batch, tokens], True where a token exists (sparse depth).
         """
-        tokens = []
-        for task, state in sample.items():
-            codes = self.ray_encoding(rays[task]).to(state.dtype)
-            task_code = self.task_embed[task].to(state.dtype).expand(*state.shape[:2], -1)
-            tokens.append(self.token_embed[task](torch.cat([state, codes, task_code], dim=-1)))
+        tokens = [self._embed_state(task, state, rays[task]) for task, state in sample.items()]
         lengths = [t.shape[1] for t in tokens]
         tokens = torch.cat(tokens, dim=1)
         token_mask = None
@@ -353,6 +412,12 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         if not return_dict:
             return predictions, latents
         return MVGDTransformerOutput(predictions=predictions, latents=latents)
+
+    def _embed_state(self, task: str, state: Tensor, rays: Tensor) -> Tensor:
+        """Prediction tokens of one task; apart from `forward`, which would keep the long ray codes until its end."""
+        codes = self.ray_encoding(rays).to(state.dtype)
+        task_code = self.task_embed[task].to(state.dtype).expand(*state.shape[:2], -1)
+        return self.token_embed[task](torch.cat([state, codes, task_code], dim=-1))
 
     @torch.no_grad()
     def expand_latents(self, factor: int, noise_std: float = 0.01) -> None:
