@@ -26,6 +26,7 @@ from anyviews.models.mvgd import (
     normalize_cameras,
     parse_memory,
     plan_memory,
+    plane_sweep,
     ray_map,
     set_timesteps,
     unpatchify,
@@ -51,17 +52,23 @@ class EncodedViews:
 
     Args:
         features: [V, tokens, channels].
+        images: [V, 3, H, W], the resized views.
         cameras: V cameras of the resized views.
     """
 
     features: Tensor
+    images: Tensor
     cameras: Cameras
 
     def __getitem__(self, index) -> "EncodedViews":
-        return EncodedViews(self.features[index], self.cameras[index])
+        return EncodedViews(self.features[index], self.images[index], self.cameras[index])
 
     def append(self, other: "EncodedViews") -> "EncodedViews":
-        return EncodedViews(torch.cat([self.features, other.features]), Cameras.cat([self.cameras, other.cameras]))
+        return EncodedViews(
+            torch.cat([self.features, other.features]),
+            torch.cat([self.images, other.images.to(self.images.device)]),
+            Cameras.cat([self.cameras, other.cameras]),
+        )
 
 
 class MVGDPipeline(DiffusionPipeline):
@@ -304,7 +311,7 @@ class MVGDPipeline(DiffusionPipeline):
             window = slice(start, start + views_at_once)
             images = views.images[window].to(device, self.image_encoder.dtype)
             features[window] = self.image_encoder(images).flatten(2).mT
-        return EncodedViews(features, _exact(views.cameras))
+        return EncodedViews(features, views.images, _exact(views.cameras))
 
     def select_context(self, context: EncodedViews, targets: Cameras, count: int | None) -> EncodedViews:
         """The `count` context views nearest to the targets; all of them for None."""
@@ -339,8 +346,12 @@ class MVGDPipeline(DiffusionPipeline):
             rays = ray_map(context_cameras[:, window], rows, columns, config.normalize_rays)
             embedded = self.transformer.embed_scene(context.features[None, window].flatten(1, 2), rays.flatten(1, 2))
             tokens[:, start * per_view : (start + plan.encoded_views) * per_view] = embedded
-        tokens = self.transformer.mix_scene(tokens, context_cameras, plan.encoded_views)
-        scene = MVGDSceneContext(tokens, chunk_tokens=plan.chunk_tokens)
+        codes = None
+        if config.sweep_depths:
+            photos = context.images[None].to(device)
+            sweep = plane_sweep(photos, context_cameras, target_cameras, config, views_at_once=1)
+            codes = dict.fromkeys(config.tasks, self.transformer.embed_sweep(sweep))
+        scene = MVGDSceneContext(tokens, chunk_tokens=plan.chunk_tokens, target_codes=codes)
         patch = config.patch_size
         rays = ray_map(target_cameras, targets.height // patch, targets.width // patch, config.normalize_rays)
         if plan.cached:

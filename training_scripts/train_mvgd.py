@@ -28,6 +28,7 @@ from anyviews.models.mvgd import (
     limit_scale,
     normalize_cameras,
     patchify,
+    plane_sweep,
     ray_map,
 )
 from anyviews.pipelines import MVGDPipeline
@@ -80,17 +81,21 @@ class MVGDNetwork(nn.Module):
     def forward(
         self,
         images: Tensor,  # [B, N, 3, H, W]
-        context: Cameras,  # [B, N]
         scene_rays: Tensor,  # [B, N * tokens, 12]
         kept_scene_tokens: Tensor | None,  # [B, kept]
+        sweeps: dict[str, Tensor] | None,  # per task [B, tokens, features]
         inputs: dict,  # of MVGDTransformerModel.forward
     ) -> tuple[dict[str, Tensor], Tensor]:
         features = self.image_encoder(images.flatten(0, 1))  # [B * N, C, H / 4, W / 4]
         features = features.flatten(2).mT.reshape(len(images), -1, features.shape[1])
-        tokens = self.transformer.mix_scene(self.transformer.embed_scene(features, scene_rays), context)
         if kept_scene_tokens is not None:
-            tokens = take_tokens(tokens, kept_scene_tokens)
-        output = self.transformer(scene=MVGDSceneContext(tokens), **inputs)
+            features = take_tokens(features, kept_scene_tokens)
+            scene_rays = take_tokens(scene_rays, kept_scene_tokens)
+        codes = None
+        if sweeps is not None:
+            codes = {task: self.transformer.embed_sweep(sweep) for task, sweep in sweeps.items()}
+        scene = MVGDSceneContext(self.transformer.embed_scene(features, scene_rays), target_codes=codes)
+        output = self.transformer(scene=scene, **inputs)
         return output.predictions, output.latents
 
 
@@ -188,12 +193,17 @@ class MVGDMethod(Method):
             chosen = config.tasks[torch.randint(len(config.tasks), (), generator=generator, device=device)]
             clean = {chosen: clean[chosen]}
 
-        rays_of, masks = {}, {}
+        sweep = None
+        if config.sweep_depths:
+            sweep = plane_sweep(context_images, normalized.context, normalized.targets, config)
+        rays_of, masks, sweeps = {}, {}, {}
         for task in clean:
             exists = valid[task].any(-1)
             kept = sample_tokens(exists, arguments.max_prediction_tokens, generator)
             clean[task], valid[task] = take_tokens(clean[task], kept), take_tokens(valid[task], kept)
             rays_of[task], masks[task] = take_tokens(rays, kept), exists.gather(1, kept)
+            if sweep is not None:
+                sweeps[task] = take_tokens(sweep, kept)
 
         noise_level, signal, spread = self.draw_noise_level(len(images), generator, device)
         noise = {task: randn_like(state, generator) for task, state in clean.items()}
@@ -207,6 +217,7 @@ class MVGDMethod(Method):
         if arguments.max_scene_tokens is not None:
             kept_scene = sample_tokens(all_scene_tokens, arguments.max_scene_tokens, generator)
         every_token_exists = all(bool(mask.all()) for mask in masks.values())
+        sweeps = sweeps or None
         inputs = {
             "sample": noisy,
             "rays": rays_of,
@@ -215,10 +226,10 @@ class MVGDMethod(Method):
         }
         if config.latent_self_conditioning:
             with torch.no_grad():
-                _, latents = model(context_images, normalized.context, scene_rays, kept_scene, inputs)
+                _, latents = model(context_images, scene_rays, kept_scene, sweeps, inputs)
             chosen = torch.rand(len(images), generator=generator, device=device) < arguments.self_conditioning_rate
             inputs["previous_latents"] = latents * chosen[:, None, None]
-        predictions, _ = model(context_images, normalized.context, scene_rays, kept_scene, inputs)
+        predictions, _ = model(context_images, scene_rays, kept_scene, sweeps, inputs)
 
         losses = {}
         for task, prediction in predictions.items():

@@ -188,7 +188,7 @@ def test_context_is_limited_to_the_nearest_views(pipe):
     assert_same(pipe(**arguments, max_context_views=9, generator=seeded()), pipe(**arguments, generator=seeded()))
 
 
-@pytest.mark.parametrize("options", [{}, {"read_mode": "joint"}, {"scene_layers": 2, "scene_neighbours": 3}])
+@pytest.mark.parametrize("options", [{}, {"read_mode": "joint"}, {"sweep_depths": 8}])
 def test_the_order_of_photos_does_not_matter(options):
     pipe, arguments, order = tiny_pipeline(**options), scene(views=5), [3, 0, 4, 2, 1]
     expected = pipe(**arguments, generator=seeded())

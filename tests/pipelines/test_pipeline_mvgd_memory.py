@@ -91,7 +91,7 @@ MODELS = {
         "qk_norm": True,
         "num_attention_heads": 8,
     },
-    "scene layers": {"scene_layers": 2, "scene_neighbours": 3},
+    "plane sweep": {"sweep_depths": 8},
     "wide latents": {"latent_dim": 256, "num_latents": 64},
 }
 WORK = {
@@ -108,7 +108,7 @@ WORK = {
 
 CASES = [(model, "members") for model in MODELS]  # every model, and every kind of work
 CASES += [
-    (model, work) for model in ("patches", "direct pixels", "scene layers") for work in WORK if work != "members"
+    (model, work) for model in ("patches", "direct pixels", "plane sweep") for work in WORK if work != "members"
 ]
 
 
@@ -126,7 +126,7 @@ def test_plans_hold_for_every_budget(model, work):
         pipe(**arguments(views, max_memory=least - 1, **options))
 
 
-@pytest.mark.parametrize("model", ["direct pixels", "joint", "narrow feed-forward", "scene layers"])
+@pytest.mark.parametrize("model", ["direct pixels", "joint", "narrow feed-forward", "plane sweep"])
 def test_plans_hold_in_half_precision(model):
     pipe = observed(**MODELS[model])
     least = smallest(pipe, 40)
@@ -153,15 +153,6 @@ def test_a_thousand_views_fit_in_a_small_budget():
     assert pipe.last_plan.cached
     assert pipe.last_plan.peak_bytes > 1.5 * 32e6
     torch.testing.assert_close(output.images, unlimited.images, atol=1e-4, rtol=1e-3)
-
-
-def test_scene_layers_grow_with_the_views_and_not_with_their_square():
-    pipe = observed(**MODELS["scene layers"])
-    needed = []
-    for views in (200, 400):
-        run(pipe, views, smallest(pipe, views), num_inference_steps=1)
-        needed.append(pipe.last_plan.peak_bytes)
-    assert needed[1] < 2 * needed[0]
 
 
 def test_a_thousand_views_of_which_the_nearest_are_used():

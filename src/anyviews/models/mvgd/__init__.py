@@ -25,6 +25,7 @@ from .scheduling_mvgd import (
     set_timesteps,
     sigmoid_ddim_scheduler,
 )
+from .sweep_mvgd import plane_sweep
 
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "parse_memory",
     "patchify",
     "plan_memory",
+    "plane_sweep",
     "ray_map",
     "set_timesteps",
     "sigmoid_ddim_scheduler",

@@ -128,7 +128,10 @@ def _peak_bytes(config, work: Workload, cached: bool, chunk: int | None, members
     code = 48 + 2.5 * ray_features + 2 * config.image_embed_dim + token_dim
     embedding = selecting + min(encoded, work.views) * (work.pixels_per_view // 16) * code * 4
 
-    mixing = _mixing_bytes(config, work, encoded) if config.scene_layers else 0
+    sweeping = 0
+    if config.sweep_depths:
+        held += work.prediction_tokens * token_dim * size  # the codes of the targets
+        sweeping = _sweeping_bytes(config, work)
 
     # states of all members, as the scheduler's step holds them: old, predicted, new, and its own intermediates
     states = work.members * work.prediction_tokens * sum(work.tasks) * config.patch_size**2 * 4
@@ -141,22 +144,18 @@ def _peak_bytes(config, work: Workload, cached: bool, chunk: int | None, members
     )
     stepping = kept + 9 * states
     cache = _cache_bytes(config, scene_tokens, size) if cached else 0
-    return math.ceil(held + max(joining, encoding, embedding, mixing, cache + max(denoising, stepping)))
+    return math.ceil(held + max(joining, encoding, embedding, sweeping, cache + max(denoising, stepping)))
 
 
-def _mixing_bytes(config, work: Workload, encoded: int) -> float:
-    """What a scene layer holds: its input and the embedded tokens, keys and values, results before and after joining.
-
-    Views are done a few at a time, with copies of the keys and values of their neighbours; nearest views are found for
-    some views at a time, with their distances to all others.
-    """
-    tokens_per_view = work.pixels_per_view // 16
-    value = config.token_dim * work.bytes_per_value
-    copies = 2 * config.scene_neighbours + 4 + 2 * max(1, config.token_mlp_ratio)
-    normalizing = config.qk_norm * config.token_dim * NORM_BYTES
-    held = work.views * tokens_per_view * (6 * value + normalizing)
-    distances = min(work.views, VIEWS_ENCODED_AT_ONCE) * work.views * 64
-    return held + distances + encoded * tokens_per_view * (copies * value + normalizing)
+def _sweeping_bytes(config, work: Workload) -> float:
+    """What the plane sweep holds: filtered photos, sums over the photos, and the work of one photo at a time."""
+    rays = work.prediction_tokens * (config.patch_size // config.sweep_stride) ** 2
+    photos = work.views * work.pixels_per_view * 3 * 4 * (1 + 1 / config.sweep_stride**2)
+    per_point = (
+        5 + 24
+    )  # sums; coordinates, samples and masks of one photo, or the features while they are put together
+    embedding = work.prediction_tokens * config.token_dim * 6 * work.bytes_per_value
+    return photos + rays * config.sweep_depths * per_point * 4 + embedding
 
 
 def _block_bytes(config, work: Workload, latents: int) -> float:

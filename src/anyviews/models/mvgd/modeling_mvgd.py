@@ -9,21 +9,21 @@ import inspect
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin, FeedForward
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ...cameras import Cameras
-from ...geometry.context import nearest_cameras
 from ..strict_loading import StrictLoadingMixin
 from .attention_mvgd import KeyValue, MVGDAttention
 from .configuration_mvgd import MVGD_SIZES
 from .embeddings_mvgd import NoiseLevelEmbedding, RayEncoding
+from .sweep_mvgd import SWEEP_CHANNELS
 
 
 TASK_CHANNELS = {"rgb": 3, "depth": 1}
@@ -38,12 +38,15 @@ class MVGDSceneContext:
         mask: [scenes, S], True where a token exists; None where all do.
         key_values: per block, one pair per attention layer that reads the scene (`MVGDTransformerModel.cache_scene`).
         chunk_tokens: without `key_values`, attend to so many tokens at a time; None for all at once.
+        target_codes: per task [scenes, prediction tokens, token_dim] from `MVGDTransformerModel.embed_sweep`; only for
+            models with sweep_depths.
     """
 
     tokens: Float[Tensor, "scenes tokens token_dim"]
     mask: Bool[Tensor, "scenes tokens"] | None = None
     key_values: tuple[tuple[KeyValue, ...], ...] | None = None
     chunk_tokens: int | None = None
+    target_codes: dict[str, Float[Tensor, "scenes _ token_dim"]] | None = None
 
     def of_block(self, block: int, layer: int) -> dict:
         """Keyword arguments of the attention `layer` of `block`."""
@@ -63,34 +66,6 @@ class MVGDTransformerOutput(BaseOutput):
 
     predictions: dict[str, Tensor]
     latents: Tensor
-
-
-class SceneBlock(nn.Module):
-    """Lets the tokens of each context view look at those of other views, so that they can find correspondences."""
-
-    def __init__(self, token_dim: int, num_heads: int, token_mlp_ratio: float, qk_norm: bool):
-        super().__init__()
-        self.norm = nn.LayerNorm(token_dim)
-        self.attn = MVGDAttention(token_dim, token_dim, token_dim, num_heads, qk_norm)
-        self.norm_ff = nn.LayerNorm(token_dim)
-        self.ff = FeedForward(token_dim, inner_dim=int(token_dim * token_mlp_ratio), activation_fn="gelu")
-
-    def forward(
-        self,
-        tokens: Float[Tensor, "scenes views tokens token_dim"],
-        neighbours: Int[Tensor, "scenes views neighbours"],
-        views_at_once: int,
-    ) -> Float[Tensor, "scenes views tokens token_dim"]:
-        key, value = self.attn.project_context(self.norm(tokens).flatten(0, 1))
-        offset = torch.arange(len(tokens), device=tokens.device)[:, None, None] * tokens.shape[1]
-        neighbours = (neighbours + offset).flatten(0, 1)  # [scenes * views, neighbours] of all views in a row
-        mixed = []
-        for own, others in zip(
-            tokens.flatten(0, 1).split(views_at_once), neighbours.split(views_at_once), strict=True
-        ):
-            own = own + self.attn(self.norm(own), key_value=(key[others].flatten(1, 2), value[others].flatten(1, 2)))
-            mixed.append(own + self.ff(self.norm_ff(own)))
-        return torch.cat(mixed).view_as(tokens)
 
 
 class RINBlock(nn.Module):
@@ -209,8 +184,8 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         task_embed_dim: width of the learned code of a task.
         tasks: modalities that the model generates, out of "rgb" and "depth".
         read_mode: "decoupled" (scene, then prediction tokens) or "joint" (one softmax over both).
-        scene_layers: layers in which each context view's tokens attend to those of the nearest views; the paper has 0.
-        scene_neighbours: how many views that is, the view itself included.
+        sweep_depths: compare the photos at so many depths along each target ray (`plane_sweep`); the paper does not.
+        sweep_stride: pixels between the rays that are compared.
         token_scene_attention: let prediction tokens attend to scene tokens directly; the paper's cannot.
         latent_self_conditioning: start from the latents of the previous step.
         qk_norm: RMS-normalised queries and keys.
@@ -251,8 +226,8 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         task_embed_dim: int = 128,
         tasks: tuple[str, ...] | list[str] = ("rgb", "depth"),  # JSON has no tuples
         read_mode: str = "decoupled",
-        scene_layers: int = 0,
-        scene_neighbours: int = 5,
+        sweep_depths: int = 0,
+        sweep_stride: int = 1,
         token_scene_attention: bool = False,
         latent_self_conditioning: bool = True,
         qk_norm: bool = False,
@@ -276,9 +251,10 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         )
         self.image_embed = nn.Linear(image_feature_dim, image_embed_dim)
         self.scene_embed = nn.Linear(image_embed_dim + self.ray_encoding.features, token_dim)
-        self.scene_blocks = nn.ModuleList(
-            SceneBlock(token_dim, num_attention_heads, token_mlp_ratio, qk_norm) for _ in range(scene_layers)
-        )
+        if sweep_depths:
+            features = sweep_depths * SWEEP_CHANNELS * (patch_size // sweep_stride) ** 2
+            self.sweep_in = nn.Linear(features, 2 * token_dim)
+            self.sweep_out = nn.Linear(2 * token_dim, token_dim)
         self.task_embed = nn.ParameterDict({task: torch.randn(task_embed_dim) for task in tasks})
         patch_channels = {task: TASK_CHANNELS[task] * patch_size**2 for task in tasks}
         self.token_embed = nn.ModuleDict(
@@ -335,30 +311,9 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
         return self.scene_embed(torch.cat([self.image_embed(image_features), codes], dim=-1))
 
     @apply_forward_hook
-    def mix_scene(
-        self,
-        tokens: Float[Tensor, "scenes tokens token_dim"],
-        context: Cameras,
-        views_at_once: int | None = None,
-    ) -> Float[Tensor, "scenes tokens token_dim"]:
-        """Run the scene layers: linear in the number of views, because each attends to its nearest ones only.
-
-        Args:
-            tokens: from `embed_scene`, view by view.
-            context: the views' cameras, batch shape [scenes, V].
-            views_at_once: bounds the memory; all by default.
-        """
-        if not self.scene_blocks:
-            return tokens
-        scenes, views = context.batch_shape
-        count = min(views, self.config.scene_neighbours)
-        # some views at a time: all distances between thousands of views would not be linear in their number
-        neighbours = [nearest_cameras(context[:, i : i + 16], context, count) for i in range(0, views, 16)]
-        neighbours = torch.cat(neighbours, dim=1)
-        tokens = tokens.unflatten(1, (views, -1))
-        for block in self.scene_blocks:
-            tokens = block(tokens, neighbours, views_at_once or scenes * views)
-        return tokens.flatten(1, 2)
+    def embed_sweep(self, sweep: Float[Tensor, "scenes tokens features"]) -> Float[Tensor, "scenes tokens token_dim"]:
+        """What the photos say about each target token, from `plane_sweep`; computed once for all steps and members."""
+        return self.sweep_out(F.gelu(self.sweep_in(sweep.to(self.sweep_in.weight.dtype))))
 
     @apply_forward_hook
     def cache_scene(self, scene: MVGDSceneContext) -> MVGDSceneContext:
@@ -389,6 +344,10 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
             masks: per task [batch, tokens], True where a token exists (sparse depth).
         """
         tokens = [self._embed_state(task, state, rays[task]) for task, state in sample.items()]
+        if self.config.sweep_depths:
+            members = len(tokens[0]) // len(scene.tokens)
+            codes = [scene.target_codes[task].repeat_interleave(members, dim=0) for task in sample]
+            tokens = [t + c for t, c in zip(tokens, codes, strict=True)]
         lengths = [t.shape[1] for t in tokens]
         tokens = torch.cat(tokens, dim=1)
         token_mask = None
@@ -476,6 +435,8 @@ def _validate_config(config) -> None:
         raise ValueError(
             f"image_size={config.image_size} must be a multiple of 4 and of patch_size={config.patch_size}"
         )
+    if config.patch_size % config.sweep_stride:
+        raise ValueError(f"patch_size={config.patch_size} is not a multiple of sweep_stride={config.sweep_stride}")
     for field in ("latent_dim", "token_dim"):
         if config[field] % config.num_attention_heads:
             raise ValueError(f"{field}={config[field]} is not a multiple of {config.num_attention_heads} heads")
