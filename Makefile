@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/anyviews demo $(if $(SCENE),"$(SCENE)")
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check --quiet

@@ -183,6 +183,9 @@ class MVGDPipeline(DiffusionPipeline):
                 del scene  # the next pass must not hold two
                 result = sample if output_type == "latent" else self.decode(sample, group, tasks, scale)
                 decoded.append((result, scale, len(group)))
+                if self.interrupt:
+                    targets = targets[: i * targets_per_pass + len(group)]
+                    break
                 if incremental and i + 1 < len(passes):
                     # targets of another aspect ratio are cropped: all context views have one grid of tokens
                     generated = Views(result["images"], group).fit(views.height, views.width)
@@ -232,10 +235,10 @@ class MVGDPipeline(DiffusionPipeline):
         target_height, target_width = self.resolution(target_cameras)
         views = views.resize(height, width)
         targets = target_cameras.resize(target_height, target_width)
-        self._check_geometry(views.cameras, targets, scene_scale)
+        self.check_geometry(views.cameras, targets, scene_scale)
         return views, targets
 
-    def _check_geometry(self, context: Cameras, targets: Cameras, scene_scale: float | None) -> None:
+    def check_geometry(self, context: Cameras, targets: Cameras, scene_scale: float | None) -> None:
         """Raise ValueError for targets without a scale, and for targets that see nothing the context sees."""
         config = self.transformer.config
         pixels = pixel_centers(4, 4, dtype=torch.float64).flatten(0, 1)

@@ -400,6 +400,10 @@ def test_callback_can_interrupt(pipe):
     assert steps == [0, 1]
     assert output.images.shape == (1, 3, 16, 16)
     assert pipe.interrupt
+    steps.clear()
+    several = pipe(**{**scene(targets=3), "num_inference_steps": 5}, callback_on_step_end=stop, generator=seeded())
+    assert steps == [0, 1]
+    assert len(several.images) == len(several.cameras) == 1  # targets of later passes are not begun
     assert pipe(**scene(), generator=seeded()).images.isfinite().all() and not pipe.interrupt
 
 

@@ -107,9 +107,7 @@ WORK = {
 
 
 CASES = [(model, "members") for model in MODELS]  # every model, and every kind of work
-CASES += [
-    (model, work) for model in ("patches", "direct pixels", "plane sweep") for work in WORK if work != "members"
-]
+CASES += [(model, work) for model in ("patches", "direct pixels", "plane sweep") for work in WORK if work != "members"]
 
 
 @pytest.mark.parametrize(("model", "work"), CASES)

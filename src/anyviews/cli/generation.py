@@ -245,7 +245,7 @@ def _accepted_targets(
     accepted, skipped = [], []
     for i, name in enumerate(targets.names):
         try:
-            pipe._check_geometry(context.cameras, targets.cameras[i : i + 1], scene_scale)
+            pipe.check_geometry(context.cameras, targets.cameras[i : i + 1], scene_scale)
             accepted.append(i)
         except ValueError as error:
             skipped.append(f"{name}: {error}")

@@ -77,6 +77,12 @@ def test_limit_scale_brings_the_farthest_depth_to_depth_max():
     assert ((depths / scale[:, None])[valid].max()) == 200
 
 
+def test_limit_scale_takes_the_quantile_of_known_depth_only():
+    depths = torch.cat([torch.arange(1.0, 102.0), torch.zeros(99)])[None]
+    scale = limit_scale(torch.tensor([0.1]), depths, depths > 0, depth_max=10.0, quantile=0.9)
+    torch.testing.assert_close(scale, torch.tensor([9.1]))
+
+
 def test_limit_scale_without_any_known_depth_keeps_the_scale():
     assert limit_scale(torch.tensor([3.0]), torch.full((1, 4), 1e9), torch.zeros(1, 4, dtype=bool), 10.0) == 3
 

@@ -80,8 +80,8 @@ def limit_scale(
         depth_max: largest depth in units of the scale.
         quantile: of the known depths that must fit; 1 is the paper's maximum.
     """
-    known = depths.masked_fill(~valid, 0.0).flatten(1)
-    farthest = known.amax(-1) if quantile == 1.0 else torch.quantile(known, quantile, dim=-1)
+    known = depths.masked_fill(~valid, torch.nan).flatten(1)
+    farthest = torch.nanquantile(known, quantile, dim=-1).nan_to_num(0.0)  # 0 where nothing is known
     return torch.maximum(scale, farthest / depth_max)
 
 
