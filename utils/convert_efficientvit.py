@@ -1,10 +1,10 @@
-"""Convert public EfficientViT-L2 weights into those of MVGD's image backbone.
+"""Convert public EfficientViT-L2 weights into an image encoder of MVGD.
 
-    python utils/convert_efficientvit.py efficientvit_sam_l2.pt efficientvit_l2.safetensors
+    python utils/convert_efficientvit.py efficientvit_sam_l2.pt encoder
 
 Reads the published weights of EfficientViT-SAM-L2, of the EfficientViT-L2 classifier or of timm's efficientvit_l2 and
-writes those of `anyviews.models.mvgd.efficientvit.EfficientViTL2`, with a JSON of the same name that says where they
-come from, under which licence, and the epsilon of the batch norms that they need.
+writes a folder for `MVGDImageEncoder.from_pretrained` and `train_mvgd.py --encoder_weights`, with a source.json that
+says where the weights come from and under which licence.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from anyviews.formats.files import new_folder
+from anyviews.models.mvgd import MVGDImageEncoder
 from anyviews.models.mvgd.efficientvit import (
-    L2_DEPTHS,
-    L2_WIDTHS,
     WEIGHT_LAYOUTS,
     convert_efficientvit_state_dict,
     find_weight_layout,
@@ -40,15 +40,11 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def provenance(path: Path, layout_name: str, state_dict: dict[str, torch.Tensor]) -> dict:
-    """Where converted weights come from, what was dropped, and how to build the module that loads them."""
+    """Where converted weights come from, and what was dropped."""
     layout = WEIGHT_LAYOUTS[layout_name]
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
-        "module": "anyviews.models.mvgd.efficientvit.EfficientViTL2",
-        "widths": L2_WIDTHS,
-        "depths": L2_DEPTHS,
-        "norm_eps": layout.norm_eps,
         "layout": layout_name,
         "source": layout.source,
         "source_file": path.name,
@@ -63,22 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Convert one file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="published weights: .safetensors, .pt or .pth")
-    parser.add_argument("output", type=Path, help="the .safetensors to write; a .json goes beside it")
+    parser.add_argument("output", type=Path, help="the folder to write")
     options = parser.parse_args(arguments)
-    if options.output.suffix != ".safetensors":
-        raise ValueError(f"{options.output}: the output must be a .safetensors file")
 
     state_dict = read_state_dict(options.weights)
-    converted = {key: tensor.contiguous() for key, tensor in convert_efficientvit_state_dict(state_dict).items()}
-    record = provenance(options.weights, find_weight_layout(state_dict), state_dict)
-
-    record_path = options.output.with_suffix(".json")
-    new_weights, new_record = (path.with_name(f".{path.name}.part") for path in (options.output, record_path))
-    save_file(converted, new_weights, metadata={"format": "pt"})
-    new_record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    new_weights.replace(options.output)
-    new_record.replace(record_path)
-    print(f"{options.output}: {len(converted)} tensors of {record['layout']} ({record['weights_license']})")
+    layout_name = find_weight_layout(state_dict)
+    encoder = MVGDImageEncoder("efficientvit_l2", norm_eps=WEIGHT_LAYOUTS[layout_name].norm_eps)
+    encoder.backbone.load_state_dict(convert_efficientvit_state_dict(state_dict), strict=True)
+    record = provenance(options.weights, layout_name, state_dict)
+    with new_folder(options.output) as folder:
+        encoder.save_pretrained(folder)
+        (folder / "source.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"{options.output}: image encoder from {record['layout']} ({record['weights_license']})")
 
 
 if __name__ == "__main__":

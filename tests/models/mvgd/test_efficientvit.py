@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from anyviews.models.mvgd import MVGDImageEncoder
 from anyviews.models.mvgd.efficientvit import (
     WEIGHT_LAYOUTS,
     EfficientViTL2,
@@ -278,24 +279,25 @@ def test_conversion_script(tmp_path, model, name, suffix):
 
     weights = as_published(model, name)
     weights[f"{WEIGHT_LAYOUTS[name].dropped[1]}weight"] = torch.zeros(2)
-    source, output = tmp_path / f"weights{suffix}", tmp_path / "converted.safetensors"
+    source, output = tmp_path / f"weights{suffix}", tmp_path / "encoder"
     if suffix == ".pt":
         torch.save({"state_dict": weights}, source)
     else:
         save_file(weights, source)
     script.main([str(source), str(output)])
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["converted.json", output.name, source.name]
-    converted = load_file(output)
+    encoder = MVGDImageEncoder.from_pretrained(output)
+    assert encoder.config.norm_eps == WEIGHT_LAYOUTS[name].norm_eps
     for key, tensor in model.state_dict().items():
-        assert torch.equal(converted[key], tensor), key
-    record = json.loads((tmp_path / "converted.json").read_text())
+        assert torch.equal(encoder.backbone.state_dict()[key], tensor), key
+    record = json.loads((output / "source.json").read_text())
     assert (record["layout"], record["weights_license"]) == (name, "Apache-2.0")
     assert list(record["dropped_tensors"].values())[:2] == [0, 1]
-    rebuilt = EfficientViTL2(record["widths"], record["depths"], record["norm_eps"])
-    rebuilt.load_state_dict(converted, strict=True)
-    with pytest.raises(ValueError, match=r"must be a \.safetensors"):
-        script.main([str(source), str(tmp_path / "converted.pt")])
+    with pytest.raises(ValueError, match="not empty"):
+        script.main([str(source), str(output)])
+    with pytest.raises(ValueError, match=r"expected a \.safetensors"):
+        script.main([str(tmp_path / "weights.bin"), str(tmp_path / "other")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder", source.name]
 
 
 # The module

@@ -38,17 +38,18 @@ class MVGDImageEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         encoder_type: "efficientvit_l2" (the paper's; stages of stride 4, 8 and 16, upsampled and concatenated) or
             "conv_stem".
         channels: feature channels of the conv stem; efficientvit_l2 has 448.
+        norm_eps: epsilon of the batch norms of efficientvit_l2, which depends on where its weights come from.
     """
 
     @register_to_config
-    def __init__(self, encoder_type: str = "efficientvit_l2", channels: int = 448):
+    def __init__(self, encoder_type: str = "efficientvit_l2", channels: int = 448, norm_eps: float = 1e-6):
         super().__init__()
         if encoder_type == "conv_stem":
             self.backbone = ConvStem(channels)
         elif encoder_type == "efficientvit_l2":
             from .efficientvit import EfficientViTL2
 
-            self.backbone = EfficientViTL2()
+            self.backbone = EfficientViTL2(norm_eps=norm_eps)
             if channels != 448:
                 raise ValueError(f"efficientvit_l2 has 448 feature channels, found channels={channels}")
         else:
