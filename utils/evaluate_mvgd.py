@@ -9,13 +9,13 @@ targets against one at a time; and whether depth comes from parallax: error by n
 import argparse
 import json
 import platform
-import re
 import subprocess
 import time
 from pathlib import Path
 
 import torch
 
+from anyviews.evaluation.cards import fill, table
 from anyviews.evaluation.consistency import cross_view_consistency
 from anyviews.evaluation.novel_views import (
     NovelViewScene,
@@ -76,23 +76,6 @@ def by_baseline(pipe: MVGDPipeline, size: int, count: int) -> dict:
         absrel = torch.tensor([report["scenes"][i]["model"]["absrel"] for i in chosen.tolist()]).mean()
         rows[name] = {"absrel": float(absrel), "absrel of the best constant": float(constant)}
     return rows
-
-
-def table(rows: dict[str, dict[str, float]], first: str) -> str:
-    """A Markdown table of rows with the same or fewer columns than the longest."""
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    lines = [f"| {first} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join(f'{row[c]:.3g}' if c in row else '' for c in columns)} |")
-    return "\n".join(lines)
-
-
-def fill(card: str, name: str, text: str) -> str:
-    """Replace what stands between the markers <!-- name --> and <!-- /name --> of a card."""
-    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-    if not pattern.search(card):
-        raise ValueError(f"the card has no <!-- {name} --> ... <!-- /{name} --> section")
-    return pattern.sub(lambda match: f"{match[1]}{text}\n{match[2]}", card)
 
 
 def main() -> None:
