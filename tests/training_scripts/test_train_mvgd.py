@@ -66,7 +66,7 @@ def losses(method, network, batch, seed: int = 0) -> dict[str, torch.Tensor]:
         ({"prediction_type": "epsilon"}, {}),
         ({"prediction_type": "v_prediction", "latent_self_conditioning": True}, {}),
         ({"prediction_type": "flow", "noise_parametrization": "flow_sigma"}, {}),
-        ({"patch_size": 1}, {"max_scene_tokens": 10, "max_prediction_tokens": 20}),
+        ({"patch_size": 1, "sweep_stride": 1}, {"max_scene_tokens": 10, "max_prediction_tokens": 20}),
         ({"read_mode": "joint", "token_scene_attention": False, "ray_points": 0}, {"task_sampling": "alternate"}),
         ({"depth_type": "distance", "scale_from": "translation"}, {"scale_augmentation": 1.5}),
         ({"tasks": ["rgb"]}, {}),
@@ -108,7 +108,7 @@ def test_clean_depth_of_unknown_pixels_does_not_matter(script):
 
 
 def test_depth_tokens_exist_only_where_depth_is_known(script):
-    method, network, batch = make(script, {"patch_size": 1})
+    method, network, batch = make(script, {"patch_size": 1, "sweep_stride": 1})
     batch["depths"][..., 8:, :] = 0
     seen = {}
     network.transformer.register_forward_pre_hook(lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True)

@@ -1,6 +1,7 @@
 """train: the loop that all training scripts share."""
 
 import contextlib
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -59,8 +60,15 @@ def train(method: Method, arguments: TrainingArguments, data: DataArguments) -> 
         run.loop(signals)
     if not run.interrupted:
         run.finish()
-    run.accelerator.end_training()
-    return run.log.records
+    records, accelerator = run.log.records, run.accelerator
+    accelerator.wait_for_everyone()
+    # DistributedDataParallel must not be the last owner of the process group: it would join gloo's threads while it
+    # holds the interpreter's lock, which they may be waiting for
+    accelerator.free_memory()
+    del run
+    gc.collect()
+    accelerator.end_training()
+    return records
 
 
 class Run:
