@@ -22,6 +22,7 @@ from anyviews.models.mvgd import (
     MVGDImageEncoder,
     MVGDSceneContext,
     MVGDTransformerModel,
+    NormalizedCameras,
     default_scheduler,
     encode_depth,
     encode_rgb,
@@ -165,30 +166,10 @@ class MVGDMethod(Method):
     def loss(self, model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, Tensor]:
         arguments, config, device = self.arguments, self.config, batch["images"].device
         context_images = batch["images"][:, : batch["contexts"]]
-        window = slice(batch["first_target"], batch["first_target"] + batch["targets"])
-        images, depths = batch["images"][:, window], batch["depths"][:, window]
-        size = images.shape[-1]
-        cameras = Cameras.create(batch["intrinsics"], batch["camera_to_world"], size, size)
-
-        normalized = normalize_cameras(cameras[:, : batch["contexts"]], cameras[:, window], config.scale_from)
-        scale = limit_scale(normalized.scale, depths, depths > 0, config.depth_max, arguments.scale_quantile)
-        stretch = torch.rand(len(images), generator=generator, device=device)
-        scale = (scale * arguments.scale_augmentation**stretch).clamp(min=1e-6)
-        normalized = normalize_cameras(cameras[:, : batch["contexts"]], cameras[:, window], scale=scale)
-
+        normalized, clean, valid = self.examples(batch, generator)
+        size = context_images.shape[-1]
         grid = size // config.patch_size
         rays = ray_map(normalized.targets, grid, grid, config.normalize_rays).flatten(1, 2)
-        clean, valid = {}, {}
-        if "rgb" in config.tasks:
-            clean["rgb"] = patchify(encode_rgb(images), config.patch_size)
-            valid["rgb"] = torch.ones_like(clean["rgb"], dtype=torch.bool)
-        if "depth" in config.tasks:
-            known = patchify((depths > 0).float(), config.patch_size) > 0
-            if config.depth_type == "distance":
-                depths = distance_from_depth(depths, cameras[:, window])
-            relative = depths / scale[:, None, None, None, None]
-            encoded = patchify(encode_depth(relative, config.depth_min, config.depth_max), config.patch_size)
-            clean["depth"], valid["depth"] = encoded * known, known
         if arguments.task_sampling == "alternate":
             chosen = config.tasks[torch.randint(len(config.tasks), (), generator=generator, device=device)]
             clean = {chosen: clean[chosen]}
@@ -205,7 +186,8 @@ class MVGDMethod(Method):
             if sweep is not None:
                 sweeps[task] = take_tokens(sweep, kept)
 
-        noise_level, signal, spread = self.draw_noise_level(len(images), generator, device)
+        count = len(context_images)
+        noise_level, signal, spread = self.draw_noise_level(count, generator, device)
         noise = {task: randn_like(state, generator) for task, state in clean.items()}
         noisy = {task: signal * clean[task] + spread * noise[task] for task in clean}
         goals = {task: self.goal(clean[task], noise[task], signal, spread) for task in clean}
@@ -227,7 +209,7 @@ class MVGDMethod(Method):
         if config.latent_self_conditioning:
             with torch.no_grad():
                 _, latents = model(context_images, scene_rays, kept_scene, sweeps, inputs)
-            chosen = torch.rand(len(images), generator=generator, device=device) < arguments.self_conditioning_rate
+            chosen = torch.rand(count, generator=generator, device=device) < arguments.self_conditioning_rate
             inputs["previous_latents"] = latents * chosen[:, None, None]
         predictions, _ = model(context_images, scene_rays, kept_scene, sweeps, inputs)
 
@@ -241,6 +223,35 @@ class MVGDMethod(Method):
         weights = {"rgb": 1.0, "depth": arguments.depth_weight}
         losses["loss"] = sum(weights[task] * losses[task] for task in predictions)
         return losses
+
+    def examples(
+        self, batch: dict, generator: torch.Generator
+    ) -> tuple[NormalizedCameras, dict[str, Tensor], dict[str, Tensor]]:
+        """Normalised cameras of context and targets, clean states per task, and which of their values are known."""
+        arguments, config = self.arguments, self.config
+        window = slice(batch["first_target"], batch["first_target"] + batch["targets"])
+        images, depths = batch["images"][:, window], batch["depths"][:, window]
+        size = images.shape[-1]
+        cameras = Cameras.create(batch["intrinsics"], batch["camera_to_world"], size, size)
+        context, targets = cameras[:, : batch["contexts"]], cameras[:, window]
+
+        scale = normalize_cameras(context, targets, config.scale_from).scale
+        scale = limit_scale(scale, depths, depths > 0, config.depth_max, arguments.scale_quantile)
+        stretch = torch.rand(len(images), generator=generator, device=images.device)
+        scale = (scale * arguments.scale_augmentation**stretch).clamp(min=1e-6)
+
+        clean, valid = {}, {}
+        if "rgb" in config.tasks:
+            clean["rgb"] = patchify(encode_rgb(images), config.patch_size)
+            valid["rgb"] = torch.ones_like(clean["rgb"], dtype=torch.bool)
+        if "depth" in config.tasks:
+            known = patchify((depths > 0).float(), config.patch_size) > 0
+            if config.depth_type == "distance":
+                depths = distance_from_depth(depths, targets)
+            relative = depths / scale[:, None, None, None, None]
+            encoded = patchify(encode_depth(relative, config.depth_min, config.depth_max), config.patch_size)
+            clean["depth"], valid["depth"] = encoded * known, known
+        return normalize_cameras(context, targets, scale=scale), clean, valid
 
     def draw_noise_level(
         self, batch: int, generator: torch.Generator, device: torch.device

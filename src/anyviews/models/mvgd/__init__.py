@@ -7,6 +7,7 @@ from .image_encoder_mvgd import MVGDImageEncoder
 from .memory_mvgd import MemoryPlan, Workload, parse_memory, plan_memory
 from .modeling_mvgd import MVGDSceneContext, MVGDTransformerModel, MVGDTransformerOutput
 from .processing_mvgd import (
+    NormalizedCameras,
     decode_depth,
     decode_rgb,
     encode_depth,
@@ -36,6 +37,7 @@ __all__ = [
     "MVGDTransformerModel",
     "MVGDTransformerOutput",
     "MemoryPlan",
+    "NormalizedCameras",
     "Workload",
     "check_scheduler",
     "decode_depth",
