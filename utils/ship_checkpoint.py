@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--examples-per-step", type=int, default=32, help="batch size over all processes")
     arguments = parser.parse_args()
 
-    pipe = MVGDPipeline.from_pretrained(arguments.run, torch_dtype=torch.bfloat16)
+    pipe = MVGDPipeline.from_pretrained(arguments.run, dtype=torch.bfloat16)
     with new_folder(arguments.checkpoint) as folder:
         pipe.save_pretrained(folder)
     print(f"wrote {arguments.checkpoint}")
