@@ -8,8 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-# origin (3), unit direction (3), and how the direction changes across one token to the right and downwards (3 + 3)
-RAY_CHANNELS = 12
+# Bands and frequency range of the code of points along a ray.
+POINT_BANDS = 4
+POINT_MAX_RESOLUTION = 8.0
+
+
+def count_ray_features(origin_bands: int, direction_bands: int, sine_only: bool, footprint: bool, points: int) -> int:
+    """Number of features of a ray; the arguments are those of `RayEncoding`."""
+    bands = origin_bands + direction_bands
+    code = 3 * (bands + 1) if sine_only else 3 * (2 * bands + 2)
+    return code + 6 * footprint + points * 3 * (2 * POINT_BANDS + 1)
 
 
 def fourier_features(
@@ -55,9 +63,6 @@ class RayEncoding(nn.Module):
         depth_range: nearest and farthest depth in units of the scene scale.
     """
 
-    point_bands = 4
-    point_max_resolution = 8.0
-
     def __init__(
         self,
         origin_bands: int,
@@ -72,9 +77,7 @@ class RayEncoding(nn.Module):
         self.origin_bands, self.direction_bands = origin_bands, direction_bands
         self.max_resolution, self.sine_only = max_resolution, sine_only
         self.footprint, self.points, self.depth_range = footprint, points, depth_range
-        bands = origin_bands + direction_bands
-        self.features = 3 * (bands + 1) if sine_only else 3 * (2 * bands + 2)
-        self.features += 6 * footprint + points * 3 * (2 * self.point_bands + 1)
+        self.features = count_ray_features(origin_bands, direction_bands, sine_only, footprint, points)
 
     def forward(self, rays: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch features"]:
         origin, direction, footprint = rays.float().split([3, 3, 6], dim=-1)
@@ -88,7 +91,7 @@ class RayEncoding(nn.Module):
             near, far = self.depth_range
             depths = torch.logspace(math.log10(near), math.log10(far), self.points, device=rays.device)
             points = contract(origin[..., None, :] + direction[..., None, :] * depths[:, None])
-            codes.append(fourier_features(points, self.point_bands, self.point_max_resolution).flatten(-2))
+            codes.append(fourier_features(points, POINT_BANDS, POINT_MAX_RESOLUTION).flatten(-2))
         return torch.cat(codes, dim=-1)
 
 

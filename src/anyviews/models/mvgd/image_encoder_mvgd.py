@@ -14,8 +14,6 @@ from ..strict_loading import StrictLoadingMixin
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
-STRIDE = 4
-
 
 class ConvStem(nn.Module):
     """Two strided convolutions and a residual one: the small encoder for tests and little compute."""

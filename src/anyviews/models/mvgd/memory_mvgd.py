@@ -4,6 +4,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from .embeddings_mvgd import count_ray_features
+
 
 UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
@@ -196,5 +198,10 @@ def _scene_bytes(config, work: Workload, cached: bool, chunk: int | None, member
 
 
 def _ray_features(config) -> int:
-    bands = config.origin_bands + config.direction_bands
-    return 3 * (bands + 1 if config.ray_encoding_sine_only else 2 * bands + 2) + 6 + config.ray_points * 27
+    return count_ray_features(
+        config.origin_bands,
+        config.direction_bands,
+        config.ray_encoding_sine_only,
+        config.ray_footprint,
+        config.ray_points,
+    )
