@@ -27,7 +27,6 @@ PATTERNS = torch.tensor(
         [0.3, 0.0, 0.9, 0.0, 0.0, 2.6, 0.0, 0.50],  # marble
     ]
 )
-SMOOTH_PATTERNS = 5  # index of the first pattern that may have soft edges
 
 COLUMNS = ("sin_u", "sin_v", "product", "maximum", "threshold", "warp", "brick", "mean")
 
