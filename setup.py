@@ -19,7 +19,10 @@ CORE = [
     "scipy>=1.12",
     "packaging>=24",
     "pillow>=10.1",
-    "plyfile>=1.1",  # coloured point clouds
+    "numba>=0.62",  # the Gaussian rasteriser on the CPU
+    "gsply>=0.4.6",  # .spz and compressed ply
+    "scikit-image>=0.25",  # marching cubes
+    "trimesh>=4.5",  # glb, obj
     "av>=14",  # mp4
     "pyyaml>=6",
 ]
@@ -35,6 +38,7 @@ EXTRAS["dev"] = [
     *EXTRAS["evaluate"],
     "beartype>=0.20",
     "build>=1.2",
+    "gsplat>=1.5",  # its PyTorch code is an oracle in tests; its kernels need CUDA
     "hypothesis>=6.100",
     "imageio-ffmpeg>=0.6",
     "import-linter>=2.1",
@@ -43,7 +47,6 @@ EXTRAS["dev"] = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "ruff>=0.12",
-    "trimesh>=4.5",
 ]
 
 setup(

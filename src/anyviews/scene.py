@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .cameras import Cameras
+from .gaussians import Gaussians
 from .geometry.rays import pixel_centers
+from .mesh import Mesh
 
 
 Scale = Literal["relative", "aligned", "metric"]
@@ -42,6 +44,8 @@ class Scene:
         depths: [V, 1, H, W], z-depth in world units, 0 where unknown, or None.
         depth_uncertainty: [V, 1, H, W], standard deviation of the log of depth over samples, or None.
         points: a point cloud in the world frame, or None.
+        gaussians: one set of 3D Gaussians in the world frame, or None.
+        mesh: a surface in the world frame, or None.
         names: V labels for exports.
         scale: what a world unit means: "relative" (arbitrary), "aligned" (the unit of the given cameras), "metric".
     """
@@ -51,6 +55,8 @@ class Scene:
     depths: Float[Tensor, "views 1 height width"] | None = None
     depth_uncertainty: Float[Tensor, "views 1 height width"] | None = None
     points: PointCloud | None = None
+    gaussians: Gaussians | None = None
+    mesh: Mesh | None = None
     names: tuple[str, ...] = ()
     scale: Scale = "relative"
 
@@ -62,15 +68,18 @@ class Scene:
         return len(self.cameras)
 
     def point_cloud(self) -> PointCloud:
-        """The scene's points: its own, or every pixel with known depth unprojected and coloured by its image.
+        """The scene's points: its own, every pixel with known depth in its image's colour, or its Gaussians' means.
 
         Raises:
-            ValueError: if the scene has neither points nor any known depth.
+            ValueError: if the scene has no points, no known depth and no Gaussians.
         """
         if self.points is not None:
             return self.points
         if self.depths is None or not (self.depths > 0).any():
-            raise ValueError("the scene has no points and no known depth; nothing to make a point cloud of")
+            if self.gaussians is not None:
+                colors = self.gaussians.colors.clamp(0, 1)
+                return PointCloud(self.gaussians.means, colors, self.gaussians.opacities)
+            raise ValueError("the scene has no points, no known depth and no Gaussians to make a point cloud of")
         height, width = self.depths.shape[-2:]
         pixels = pixel_centers(height, width, self.cameras.device, self.cameras.dtype).expand(
             len(self), height, width, 2

@@ -1,0 +1,41 @@
+"""Mesh: triangles with colours, what surface extraction returns and every mesh exporter takes."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh in the world frame.
+
+    Args:
+        vertices: [V, 3] in world units.
+        faces: [F, 3], indices of vertices, counter-clockwise seen from outside.
+        vertex_colors: [V, 3], sRGB in [0, 1], or None.
+        vertex_normals: [V, 3], unit length, outwards, or None.
+    """
+
+    vertices: Float[Tensor, "vertices 3"]
+    faces: Int[Tensor, "faces 3"]
+    vertex_colors: Float[Tensor, "vertices 3"] | None = None
+    vertex_normals: Float[Tensor, "vertices 3"] | None = None
+
+    def __len__(self) -> int:
+        """The number of faces."""
+        return len(self.faces)
+
+    def validate(self) -> "Mesh":
+        """Raise ValueError that says what is unusable; return self otherwise."""
+        if len(self.faces) == 0:
+            raise ValueError("the mesh has no faces")
+        for name in ("vertices", "vertex_colors", "vertex_normals"):
+            values = getattr(self, name)
+            if values is not None and not values.isfinite().all():
+                raise ValueError(f"{name} of the mesh hold NaN or infinity; accepted are finite numbers")
+        low, high = (int(bound) for bound in torch.aminmax(self.faces))
+        if low < 0 or high >= len(self.vertices):
+            raise ValueError(f"faces name vertices {low} to {high}; accepted are 0 to {len(self.vertices) - 1}")
+        return self

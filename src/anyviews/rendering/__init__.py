@@ -1,0 +1,1 @@
+"""From 3D to images and back to surfaces: rendering, fusion, photometric refinement."""
