@@ -276,3 +276,16 @@ def test_resizing_is_the_library_s_antialiased_bilinear():
     views = random_views(0, 2)
     expected = F.interpolate(views.images, (10, 12), mode="bilinear", antialias=True)
     assert torch.equal(views.resize(10, 12).images, expected)
+
+
+def test_surface_maps_follow_crop_resize_mirror_and_selection():
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(2, 3, 8, 12, generator=generator), dim=1)
+    views = Views(torch.rand(2, 3, 8, 12), normals=normals, roughness=torch.rand(2, 1, 8, 12))
+    assert torch.equal(views.crop(2, 3, 4, 5).normals, normals[..., 2:6, 3:8])
+    assert torch.allclose(views.resize(4, 6).normals.norm(dim=1), torch.ones(2, 4, 6), atol=1e-5)
+    mirrored = views.mirror().normals
+    assert torch.equal(mirrored[:, 0], -normals[:, 0].flip(-1))
+    assert torch.equal(mirrored[:, 1:], normals[:, 1:].flip(-1))
+    assert torch.equal(views[[1, 1, 0]].roughness, views.roughness[[1, 1, 0]])
+    assert Views.cat([views, views[:1]]).normals.shape == (3, 3, 8, 12)

@@ -1,6 +1,6 @@
 """Views: photos with their cameras, masks and depth, and the record of every crop and resize."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .cameras import Cameras
+
+
+# Every field that has a value per pixel.
+PIXEL_FIELDS = ("images", "masks", "depths", "radiance", "normals", "base_colors", "roughness", "metallic")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class Views:
         depths: [V, 1, H, W], z-depth in world units, 0 where unknown, or None.
         names: V labels (file names) for messages and exports.
         record: how the images came from the original photos; by default they are the original photos.
+        radiance: [V, 3, H, W], the same pictures in linear light and without an upper bound, or None.
+        normals: [V, 3, H, W], unit surface normals in the world frame, 0 where unknown, or None.
+        base_colors: [V, 3, H, W], base colour of the surface, sRGB in [0, 1], or None.
+        roughness: [V, 1, H, W] in [0, 1], the glTF roughness (GGX alpha is its square), or None.
+        metallic: [V, 1, H, W] in [0, 1], or None.
     """
 
     images: Float[Tensor, "views 3 height width"]
@@ -66,6 +75,11 @@ class Views:
     depths: Float[Tensor, "views 1 height width"] | None = None
     names: tuple[str, ...] = ()
     record: CropRecord | None = None
+    radiance: Float[Tensor, "views 3 height width"] | None = None
+    normals: Float[Tensor, "views 3 height width"] | None = None
+    base_colors: Float[Tensor, "views 3 height width"] | None = None
+    roughness: Float[Tensor, "views 1 height width"] | None = None
+    metallic: Float[Tensor, "views 1 height width"] | None = None
 
     def __post_init__(self):
         count = len(self.images)
@@ -74,7 +88,7 @@ class Views:
         if self.record is None:
             sizes = torch.tensor(self.images.shape[-2:]).expand(count, 2)
             object.__setattr__(self, "record", CropRecord.identity(sizes))
-        for name in ("cameras", "masks", "depths", "names"):
+        for name in ("cameras", "names", *PIXEL_FIELDS):
             value = getattr(self, name)
             if value is not None and len(value) != count:
                 raise ValueError(f"{count} images but {len(value)} {name}; give one per image")
@@ -93,12 +107,12 @@ class Views:
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "Views":
         """A selection of views, always with the view dimension kept."""
         index = torch.arange(len(self))[index].reshape(-1)
-        pick = {name: getattr(self, name) for name in ("cameras", "masks", "depths")}
-        return Views(
-            self.images[index],
+        return replace(
+            self,
+            **self._map_pixels(lambda name, values: values[index]),
+            cameras=None if self.cameras is None else self.cameras[index],
             names=tuple(self.names[i] for i in index.tolist()),
             record=self.record[index],
-            **{name: None if value is None else value[index] for name, value in pick.items()},
         )
 
     def validate(self) -> "Views":
@@ -132,30 +146,27 @@ class Views:
         offset = torch.tensor([[-float(left), -float(top)]]).expand(len(self), 2)
         return replace(
             self,
-            images=self.images[window],
+            **self._map_pixels(lambda name, values: values[window]),
             cameras=None if self.cameras is None else self.cameras.crop(top, left, height, width),
-            masks=None if self.masks is None else self.masks[window],
-            depths=None if self.depths is None else self.depths[window],
             record=self.record.then(torch.ones_like(offset), offset),
         )
 
     def resize(self, height: int, width: int) -> "Views":
-        """Every view resized to (height, width), recorded: images with anti-aliasing, depth to the nearest sample."""
+        """Every view resized to (height, width), recorded: with anti-aliasing, but depth to the nearest sample."""
         scale = torch.tensor([[width / self.width, height / self.height]]).expand(len(self), 2)
         size = (height, width)
 
-        def smooth(values: Tensor | None) -> Tensor | None:
-            if values is None:
-                return None
-            return F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False)
+        def resized(name: str, values: Tensor) -> Tensor:
+            if name == "depths":
+                # averaging depth over an edge would invent surfaces in the air
+                return F.interpolate(values, size, mode="nearest-exact")
+            values = F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False)
+            return F.normalize(values, dim=1) if name == "normals" else values
 
         return replace(
             self,
-            images=smooth(self.images),
+            **self._map_pixels(resized),
             cameras=None if self.cameras is None else self.cameras.resize(height, width),
-            masks=smooth(self.masks),
-            # averaging depth over an edge would invent surfaces in the air
-            depths=None if self.depths is None else F.interpolate(self.depths, size, mode="nearest-exact"),
             record=self.record.then(scale, torch.zeros_like(scale)),
         )
 
@@ -176,11 +187,14 @@ class Views:
         identity = CropRecord.identity(self.record.original_sizes)
         if not (torch.equal(self.record.scale, identity.scale) and torch.equal(self.record.offset, identity.offset)):
             raise ValueError("mirror the original photos, before crop, resize or fit")
-        flipped = {
-            name: None if getattr(self, name) is None else getattr(self, name).flip(-1)
-            for name in ("images", "masks", "depths")
-        }
-        return replace(self, **flipped, cameras=None if self.cameras is None else self.cameras.mirror())
+
+        def flipped(name: str, values: Tensor) -> Tensor:
+            values = values.flip(-1)
+            return values * values.new_tensor([-1, 1, 1])[:, None, None] if name == "normals" else values
+
+        return replace(
+            self, **self._map_pixels(flipped), cameras=None if self.cameras is None else self.cameras.mirror()
+        )
 
     def original_cameras(self) -> Cameras:
         """The cameras in pixels of the original photos (undoes every crop and resize)."""
@@ -204,10 +218,13 @@ class Views:
         )
         has_cameras = all(v.cameras is not None for v in views)
         return cls(
-            joined("images"),
             cameras=Cameras.cat([v.cameras for v in views]) if has_cameras else None,
-            masks=joined("masks"),
-            depths=joined("depths"),
             names=sum((v.names for v in views), ()),
             record=record,
+            **{name: joined(name) for name in PIXEL_FIELDS},
         )
+
+    def _map_pixels(self, change: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor | None]:
+        """Every field of pixels by name, changed where it is there."""
+        fields = {name: getattr(self, name) for name in PIXEL_FIELDS}
+        return {name: None if values is None else change(name, values) for name, values in fields.items()}
