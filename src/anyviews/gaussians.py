@@ -15,6 +15,9 @@ from .geometry.spherical_harmonics import CONSTANT_HARMONIC, MAX_DEGREE, rotate_
 
 FIELDS = ("means", "rotations", "scales", "opacities", "spherical_harmonics")
 
+# Quaternions whose largest component is not above this have no direction that rounding leaves alone.
+SHORTEST_QUATERNION = 1e-6
+
 
 @dataclass(frozen=True)
 class Gaussians:
@@ -76,9 +79,18 @@ class Gaussians:
 
     @classmethod
     def cat(cls, parts: Sequence["Gaussians"]) -> "Gaussians":
-        """Merge sets of one batch shape into one; the lower degrees are filled up with zeros."""
+        """Merge sets of one batch shape into one; the lower degrees are filled up with zeros.
+
+        Raises:
+            ValueError: if there is no set, or they differ in batch shape, dtype or device.
+        """
         if not parts:
             raise ValueError("there are no Gaussians to merge; give at least one set")
+        kinds = {(part.batch_shape, part.dtype, str(part.device)) for part in parts}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"Gaussians to merge must agree in batch shape, dtype and device; found {sorted(map(str, kinds))}"
+            )
         degree = max(part.degree for part in parts)
         parts = [part.with_degree(degree) for part in parts]
         axes = {name: len(parts[0].batch_shape) for name in FIELDS}
@@ -218,16 +230,32 @@ class Gaussians:
 
     def validate(self) -> "Gaussians":
         """Raise ValueError that names the first unusable value; return self otherwise."""
-        if len(self) == 0:
+        if self.opacities.numel() == 0:
             raise ValueError("the set of Gaussians is empty; give at least one")
+        kinds = {name: f"{getattr(self, name).dtype} on {getattr(self, name).device}" for name in FIELDS}
+        if len(set(kinds.values())) > 1 or not self.dtype.is_floating_point:
+            raise ValueError(f"Gaussians must be of one floating-point dtype on one device; found {kinds}")
+        if not self._usable():
+            self._explain()
+        return self
+
+    def _usable(self) -> Bool[Tensor, ""]:
+        """Whether `_explain` would find nothing, from the extremes alone: one pass, and one look at a GPU's answer."""
+        bounds = {name: torch.stack(getattr(self, name).detach().aminmax()) for name in FIELDS}
+        finite = torch.stack(list(bounds.values())).isfinite().all()
+        turned = self.rotations.detach().abs().amax(-1).amin() > SHORTEST_QUATERNION
+        within = (bounds["opacities"][0] >= 0) & (bounds["opacities"][1] <= 1)
+        return finite & turned & within & (bounds["scales"][0] >= 0)
+
+    def _explain(self) -> None:
         for name in FIELDS:
             values = getattr(self, name)
             self._require(values.isfinite().reshape(*self.opacities.shape, -1).all(-1), name, "NaN or infinity")
         self._require((self.scales >= 0).all(-1), "scales", "a negative standard deviation (log-scales? use from_raw)")
-        self._require((self.rotations != 0).any(-1), "rotations", "a quaternion of length zero")
+        turned = self.rotations.abs().amax(-1) > SHORTEST_QUATERNION
+        self._require(turned, "rotations", "a quaternion of length zero")
         within = (self.opacities >= 0) & (self.opacities <= 1)
         self._require(within, "opacities", "a value outside [0, 1] (logits? use from_raw)")
-        return self
 
     def _require(self, accepted: Bool[Tensor, "..."], name: str, problem: str) -> None:
         if not accepted.all():
