@@ -31,11 +31,13 @@ EXTRAS = {
     "train": ["torchdata>=0.11", "tensorboard>=2.16", "jinja2>=3.1"],
     "evaluate": ["evaluate>=0.4.6"],
     "gsplat": ["gsplat>=1.5"],
+    "data": ["mitsuba>=3.6", "openexr>=3.3"],  # rendering meshes into samples; .exr files
     "xformers": ["xformers>=0.0.30"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["evaluate"],
+    *EXTRAS["data"],
     "beartype>=0.20",
     "build>=1.2",
     "gsplat>=1.5",  # its PyTorch code is an oracle in tests; its kernels need CUDA
