@@ -1,6 +1,6 @@
 """Rendering batches of random scenes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...cameras import Cameras, rigid
-from ...views import Views
 from .primitives import NO_HIT, intersect
 from .random_scene import RandomScene, random_object, random_room
 from .shading import irradiance, surface_normals
 from .surfaces import PICTURES, PICTURES_PER_WALL
 from .textures import albedo
+from .views import WorldViews
 
 
 # Rays per pass: intermediate results stay in a CPU's cache, and within a few gigabytes of an accelerator's memory.
@@ -25,30 +25,6 @@ FRAME_WIDTH = 0.05
 
 # Rays that miss are shaded at this depth and then replaced: far points would make sines slow.
 FARTHEST = 20.0
-
-
-@dataclass(frozen=True)
-class WorldViews:
-    """Views of several scenes, all of one size.
-
-    Args:
-        images: [B, V, 3, H, W], sRGB in [0, 1].
-        depths: [B, V, 1, H, W], z-depth in world units, 0 where nothing was hit.
-        masks: [B, V, 1, H, W], 1 on the object; 1 everywhere in rooms.
-        cameras: of batch shape [B, V].
-    """
-
-    images: Float[Tensor, "scenes views 3 height width"]
-    depths: Float[Tensor, "scenes views 1 height width"]
-    masks: Float[Tensor, "scenes views 1 height width"]
-    cameras: Cameras
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def scene(self, index: int) -> Views:
-        """The views of one scene."""
-        return Views(self.images[index], self.cameras[index], self.masks[index], self.depths[index])
 
 
 @torch.no_grad()
@@ -73,7 +49,7 @@ def render_world(
         samples: rays per pixel along each axis for colours; depth and mask are those of the pixel's centre.
 
     Returns:
-        Views whose world has y down and a unit that is random per scene, so that absolute scale tells nothing.
+        Views whose world has y up and a unit that is random per scene, so that absolute scale tells nothing.
 
     Raises:
         ValueError: for an unknown kind, or a seed out of range.
@@ -105,7 +81,9 @@ def render_world(
     intrinsics[..., 0, 0] = intrinsics[..., 1, 1] = focal[..., 0]
     intrinsics[..., :2, 2] = intrinsics.new_tensor([width / 2, height / 2])
     intrinsics[..., 2, 2] = 1
-    poses = rigid(scene.rotations, scene.centers * scene.scale[..., None])
+    # scenes are made with y down; half a turn about x sets them upright
+    upright = torch.tensor([1.0, -1.0, -1.0], device=device)
+    poses = rigid(upright[:, None] * scene.rotations, upright * scene.centers * scene.scale[..., None])
     return WorldViews(images, depths, masks, Cameras.create(intrinsics, poses, height, width))
 
 
