@@ -1,0 +1,384 @@
+// The page: a camera that is moved by mouse, touch and keyboard, and the controls around the picture.
+// Cameras follow anyviews: OpenCV axes (x right, y down, z forward), rotation and center are camera-to-world, the
+// rotation's nine numbers one row after the other, intrinsics in pixels.
+
+const BACKGROUNDS = {
+  black: { background: [0, 0, 0], surround: [0.11, 0.11, 0.11] },
+  gray: { background: [0.5, 0.5, 0.5], surround: [0.38, 0.38, 0.38] },
+  white: { background: [1, 1, 1], surround: [0.88, 0.88, 0.88] },
+};
+
+// Where no camera says what is up: the axis that does, and where the first view stands.
+const UPS = {
+  "+y": { up: [0, 1, 0], front: [0, 0, 1] },
+  "-y": { up: [0, -1, 0], front: [0, 0, -1] },
+  "+z": { up: [0, 0, 1], front: [0, -1, 0] },
+  "-z": { up: [0, 0, -1], front: [0, 1, 0] },
+};
+
+const FIELD_OF_VIEW = 50; // degrees, of the first view without cameras
+const STEEPEST = 1.55; // radians between the horizon and where a camera that turns may look
+const LARGEST_PIXEL_RATIO = 2; // finer screens are slow and look the same
+
+const element = (id) => document.getElementById(id);
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const along = (point, direction, length) => point.map((value, i) => value + length * direction[i]);
+const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+const column = (rotation, i) => [rotation[i], rotation[3 + i], rotation[6 + i]];
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+// Rodrigues' formula: `vector` turned about a unit axis.
+function turned(vector, axis, angle) {
+  const cosine = Math.cos(angle), sine = Math.sin(angle);
+  const side = cross(axis, vector), height = dot(axis, vector) * (1 - cosine);
+  return vector.map((value, i) => value * cosine + side[i] * sine + axis[i] * height);
+}
+
+function bytesOf(id) {
+  const text = atob(element(id).textContent);
+  element(id).remove();
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+function show(message) {
+  element("message").firstElementChild.textContent = message;
+  element("message").hidden = false;
+  document.documentElement.dataset.state = "failed";
+}
+
+// A camera that looks at the origin, from the front of the axis that points up.
+function frontCamera({ up, front }, radius) {
+  const size = [1000, 1000], focal = 500 / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+  const distance = radius / Math.sin((FIELD_OF_VIEW * Math.PI) / 360);
+  const forward = front.map((value) => -value), down = up.map((value) => -value), right = cross(down, forward);
+  const rotation = [0, 1, 2].flatMap((i) => [right[i], down[i], forward[i]]);
+  const center = front.map((value) => value * distance);
+  return { size, focal: [focal, focal], skew: 0, principal: [500, 500], rotation, center };
+}
+
+// The camera's image in a canvas of `width` x `height`: as large as fits, with only itself in it where it is exact,
+// and continued to the canvas's borders where it is not.
+function fitted(camera, exact, width, height) {
+  const [w, h] = camera.size, scale = Math.min(width / w, height / h);
+  if (exact) {
+    const size = [Math.max(1, Math.round(w * scale)), Math.max(1, Math.round(h * scale))];
+    const x = size[0] / w, y = size[1] / h;
+    return {
+      size, left: Math.floor((width - size[0]) / 2), top: Math.floor((height - size[1]) / 2),
+      focal: [camera.focal[0] * x, camera.focal[1] * y], skew: camera.skew * x,
+      principal: [camera.principal[0] * x, camera.principal[1] * y],
+    };
+  }
+  return {
+    size: [width, height], left: 0, top: 0,
+    focal: camera.focal.map((value) => value * scale), skew: camera.skew * scale,
+    principal: [(width - w * scale) / 2 + camera.principal[0] * scale,
+      (height - h * scale) / 2 + camera.principal[1] * scale],
+  };
+}
+
+class Viewer {
+  constructor(canvas, gl) {
+    this.canvas = canvas;
+    this.scene = JSON.parse(element("scene").textContent);
+    const records = new Uint32Array(bytesOf("records").buffer);
+    this.means = new Float32Array(3 * (records.length / 8));
+    const numbers = new Float32Array(records.buffer);
+    for (let i = 0; i < records.length / 8; i++) this.means.set(numbers.subarray(8 * i, 8 * i + 3), 3 * i);
+    this.renderer = new GaussianRenderer(gl, records, bytesOf("coefficients"), this.scene);
+    this.near = Math.min(NEAR, this.scene.radius / 1000);
+    this.look = { size: 1, degree: this.scene.degree, background: "black", up: "+y" };
+    this.revision = 0; // of the pose, of the one that the order belongs to, and of the one asked for
+    this.sorted = -1;
+    this.keys = new Set();
+    this.pointers = new Map();
+    this.sorter = new BackgroundSorter(this.means, (view, order) => {
+      this.renderer.setOrder(order);
+      this.sorted = view.revision;
+      this.invalidate();
+    });
+    this.reset();
+  }
+
+  // `number` of a given camera, whose image is shown alone where `exact`.
+  jump(number, exact) {
+    this.start(this.scene.cameras[number], number, exact);
+  }
+
+  reset() {
+    if (this.scene.cameras.length) {
+      this.up = this.scene.up;
+      this.jump(0, false);
+    } else {
+      const upright = UPS[this.look.up];
+      this.up = upright.up;
+      this.start(frontCamera(upright, this.scene.radius), -1, false);
+    }
+  }
+
+  start(camera, number, exact) {
+    this.camera = { ...camera };
+    this.number = number;
+    this.exact = exact;
+    this.distance = this.distanceAhead();
+    this.moved();
+  }
+
+  // The median depth of Gaussians around the image's centre: what the camera turns about.
+  distanceAhead() {
+    const { rotation, center, focal, size } = this.camera;
+    const axes = [0, 1, 2].map((i) => column(rotation, i)), depths = [];
+    const step = 3 * Math.ceil(this.means.length / 3 / 50000);
+    for (let i = 0; i < this.means.length; i += step) {
+      const [x, y, z] = axes.map((axis) => dot(axis, [0, 1, 2].map((k) => this.means[i + k] - center[k])));
+      if (z > this.near && Math.abs(x / z) < size[0] / focal[0] / 4 && Math.abs(y / z) < size[1] / focal[1] / 4) {
+        depths.push(z);
+      }
+    }
+    return depths.length ? depths.sort((a, b) => a - b)[depths.length >> 1] : this.scene.radius;
+  }
+
+  moved() {
+    this.revision++;
+    this.invalidate();
+  }
+
+  // After a movement by hand the view is no longer that of a given camera.
+  leave() {
+    this.exact = false;
+    this.number = -1;
+    this.moved();
+  }
+
+  orbit(right, down) {
+    const { camera } = this, axis = column(camera.rotation, 2);
+    const pivot = along(camera.center, axis, this.distance);
+    const steepness = Math.asin(clamp(dot(axis, this.up), -1, 1)), limit = Math.max(Math.abs(steepness), STEEPEST);
+    const pitch = clamp(steepness - down, -limit, limit) - steepness;
+    const sideways = column(camera.rotation, 0);
+    const turn = (vector) => turned(turned(vector, sideways, pitch), this.up, -right);
+    const [x, y, z] = [0, 1, 2].map((i) => turn(column(camera.rotation, i)));
+    camera.rotation = [0, 1, 2].flatMap((i) => [x[i], y[i], z[i]]);
+    camera.center = along(pivot, z, -this.distance);
+    this.leave();
+  }
+
+  // So that what lies at the turning distance follows a pointer that moves by so many pixels of the canvas.
+  pan(right, down) {
+    const { camera, view } = this;
+    const center = along(camera.center, column(camera.rotation, 0), (-right * this.distance) / view.focal[0]);
+    camera.center = along(center, column(camera.rotation, 1), (-down * this.distance) / view.focal[1]);
+    this.leave();
+  }
+
+  zoom(factor) {
+    const distance = clamp(this.distance * factor, 0.002 * this.scene.radius, 1000 * this.scene.radius);
+    const { camera } = this;
+    camera.center = along(camera.center, column(camera.rotation, 2), this.distance - distance);
+    this.distance = distance;
+    this.leave();
+  }
+
+  invalidate() {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    document.documentElement.dataset.state = "moving";
+    requestAnimationFrame((time) => this.frame(time));
+  }
+
+  frame(time) {
+    this.scheduled = false;
+    const elapsed = time - this.lastTime;
+    this.lastTime = time;
+    this.moveByKeys(clamp(elapsed || 0, 1, 100) / 1000);
+    this.resize();
+    this.view = {
+      ...fitted(this.camera, this.exact, this.canvas.width, this.canvas.height),
+      rotation: this.camera.rotation, center: this.camera.center, near: this.near, revision: this.revision,
+    };
+    if (this.sorted !== this.revision) this.sorter.request(this.view);
+    this.renderer.draw(this.view, { ...this.look, ...BACKGROUNDS[this.look.background] });
+    this.showState(elapsed);
+    if (this.keys.size) this.invalidate();
+    else if (this.sorted === this.revision && !this.scheduled) document.documentElement.dataset.state = "settled";
+  }
+
+  resize() {
+    const ratio = Math.min(window.devicePixelRatio || 1, LARGEST_PIXEL_RATIO);
+    const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
+    const height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
+    if (this.canvas.width !== width) this.canvas.width = width;
+    if (this.canvas.height !== height) this.canvas.height = height;
+  }
+
+  moveByKeys(seconds) {
+    const pressed = (name) => (this.keys.has(name) ? 1 : 0);
+    const right = pressed("ArrowRight") - pressed("ArrowLeft"), down = pressed("ArrowDown") - pressed("ArrowUp");
+    const out = pressed("-") - pressed("+");
+    const pixels = 0.5 * this.canvas.height * seconds;
+    if (right || down) {
+      if (pressed("Shift")) this.pan(-right * pixels, -down * pixels);
+      else this.orbit(-1.2 * right * seconds, -1.2 * down * seconds);
+    }
+    if (out) this.zoom(Math.exp(1.2 * out * seconds));
+  }
+
+  showState(elapsed) {
+    if (elapsed < 250) this.smoothed = this.smoothed ? 0.9 * this.smoothed + 0.1 * elapsed : elapsed;
+    if (this.smoothed) element("rate").textContent = `\u00b7 ${Math.round(1000 / this.smoothed)} frames/s`;
+    element("camera").value = String(this.number);
+  }
+}
+
+// Mouse, pen and fingers: one turns (or moves, with the right button or Shift), two move and zoom.
+function followPointers(viewer) {
+  const { canvas, pointers } = viewer;
+  const spread = () => {
+    const [a, b] = [...pointers.values()];
+    return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, length: Math.max(1, Math.hypot(a.x - b.x, a.y - b.y)) };
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const last = pointers.get(event.pointerId);
+    if (!last || pointers.size > 2) return;
+    const before = pointers.size === 2 ? spread() : null, ratio = canvas.width / canvas.clientWidth;
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    const right = event.clientX - last.x, down = event.clientY - last.y;
+    if (before) {
+      const after = spread();
+      viewer.pan((after.x - before.x) * ratio, (after.y - before.y) * ratio);
+      viewer.zoom(before.length / after.length);
+    } else if (event.shiftKey || event.buttons & 6) viewer.pan(right * ratio, down * ratio);
+    else {
+      const perPixel = Math.PI / Math.min(canvas.clientWidth, canvas.clientHeight);
+      viewer.orbit(right * perPixel, down * perPixel);
+    }
+  });
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    canvas.addEventListener(name, (event) => pointers.delete(event.pointerId));
+  }
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const lines = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : 30;
+    viewer.zoom(Math.exp(0.0015 * clamp(event.deltaY * lines, -300, 300)));
+  }, { passive: false });
+}
+
+function followKeys(viewer, actions) {
+  const held = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "+", "-", "Shift"];
+  const name = (event) => (event.key === "=" ? "+" : event.key === "_" ? "-" : event.key);
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
+    const action = actions[event.key.toLowerCase()];
+    if (held.includes(name(event))) viewer.keys.add(name(event));
+    else if (action && !event.repeat) action();
+    else return;
+    if (event.key !== "Shift") event.preventDefault();
+    viewer.invalidate();
+  });
+  addEventListener("keyup", (event) => viewer.keys.delete(name(event)));
+  addEventListener("blur", () => viewer.keys.clear());
+}
+
+// Buttons and their keys, and the settings behind the address's #.
+function setUpControls(viewer) {
+  const { scene, look } = viewer, shown = viewer.renderer.total, cameras = scene.cameras.length;
+  const number = (value) => value.toLocaleString("en");
+  element("count").textContent = `${number(shown)} Gaussians`;
+  const notices = shown < scene.given ? [`The ${number(shown)} most visible of ${number(scene.given)} are shown.`] : [];
+  element("camera").append(new Option("free view", "-1"));
+  for (let i = 0; i < cameras; i++) element("camera").append(new Option(`camera ${i}`, String(i)));
+  element("cameras").hidden = !cameras;
+  element("up").hidden = cameras > 0;
+  element("harmonics-label").hidden = !scene.degree;
+
+  const update = () => {
+    element("background").textContent = `Background: ${look.background}`;
+    element("up").textContent = `Up: ${look.up}`;
+    element("harmonics").checked = look.degree > 0;
+    element("size").value = String(look.size);
+    element("notice").textContent = notices.join(" ");
+    element("notice").hidden = !notices.length;
+    viewer.invalidate();
+  };
+  const following = (table, name) => {
+    const names = Object.keys(table);
+    return names[(names.indexOf(name) + 1) % names.length];
+  };
+  const hide = (hidden) => {
+    for (const id of ["heading", "controls"]) element(id).hidden = hidden;
+    element("show").hidden = !hidden;
+  };
+  const step = (by) => cameras && viewer.jump((Math.max(viewer.number, by < 0 ? 0 : -1) + by + cameras) % cameras, true);
+  const actions = {
+    r: () => viewer.reset(),
+    n: () => step(1),
+    p: () => step(-1),
+    b: () => { look.background = following(BACKGROUNDS, look.background); update(); },
+    c: () => { look.degree = look.degree ? 0 : scene.degree; update(); },
+    u: () => {
+      if (cameras) return;
+      look.up = following(UPS, look.up);
+      viewer.reset();
+      update();
+    },
+    h: () => hide(!element("controls").hidden),
+  };
+  const buttons = { reset: "r", next: "n", previous: "p", background: "b", up: "u", hide: "h", show: "h" };
+  for (const [id, key] of Object.entries(buttons)) element(id).addEventListener("click", actions[key]);
+  element("harmonics").addEventListener("change", actions.c);
+  element("size").addEventListener("input", (event) => { look.size = Number(event.target.value); update(); });
+  element("camera").addEventListener("change", (event) => {
+    if (Number(event.target.value) >= 0) viewer.jump(Number(event.target.value), true);
+    event.target.blur();
+  });
+  followKeys(viewer, actions);
+
+  const readAddress = () => {
+    const wanted = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B"));
+    const known = {
+      background: (value) => value in BACKGROUNDS && ((look.background = value), true),
+      up: (value) => value in UPS && !cameras && ((look.up = value), viewer.reset(), true),
+      size: (value) => Number(value) > 0 && ((look.size = Number(value)), true),
+      harmonics: (value) => "01".includes(value) && ((look.degree = value === "1" ? scene.degree : 0), true),
+      camera: (value) => /^\d+$/.test(value) && value < cameras && (viewer.jump(Number(value), true), true),
+      ui: (value) => "01".includes(value) && (hide(value === "0"), (element("show").hidden = true), true),
+    };
+    for (const [name, value] of wanted) {
+      const accepted = Object.hasOwn(known, name) && known[name](value);
+      if (!accepted) notices.push(`The address asks for ${name}=${value}, which this page does not have.`);
+    }
+    update();
+  };
+  addEventListener("hashchange", readAddress);
+  readAddress();
+}
+
+function main() {
+  const canvas = element("canvas");
+  const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
+  if (!gl) {
+    show("This browser offers no WebGL2, which this page draws with. Switch hardware acceleration on in its settings, "
+      + "or open the page in a current Firefox, Chrome, Edge or Safari.");
+    return;
+  }
+  canvas.addEventListener("webglcontextlost", () => show("The graphics unit was reset. Reload the page to go on."));
+  try {
+    const viewer = new Viewer(canvas, gl);
+    followPointers(viewer);
+    setUpControls(viewer);
+    new ResizeObserver(() => viewer.invalidate()).observe(canvas);
+    element("message").hidden = true;
+  } catch (error) {
+    show(`The Gaussians cannot be drawn: ${error.message}`);
+    throw error;
+  }
+}
+
+main();
