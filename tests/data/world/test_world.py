@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from anyviews.data.world import render, render_world
+from anyviews.data.world import render_world, room
 from anyviews.data.world.random_scene import HIDDEN, random_object, random_room
 from anyviews.geometry.rays import pixel_centers
 
@@ -140,7 +140,7 @@ def test_reduced_precision_around_it_does_not_reach_the_world(kind):
 @pytest.mark.parametrize("size", [(17, 30), (30, 17)])
 def test_bands_of_rows_do_not_show(size, monkeypatch):
     whole = render_world(SEEDS[:3], 2, *size)
-    monkeypatch.setattr(render, "CPU_RAYS_PER_PASS", 600)
+    monkeypatch.setattr(room, "CPU_RAYS_PER_PASS", 600)
     banded = render_world(SEEDS[:3], 2, *size)
     torch.testing.assert_close(banded.images, whole.images, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(banded.depths, whole.depths, rtol=1e-5, atol=1e-5)
