@@ -14,7 +14,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
     path for folder in ("src", "pipelines", "training_scripts") for path in (REPOSITORY / folder).rglob("*.py")
 )
-HEAVY = set("accelerate av datasets diffusers gsplat peft plyfile torchvision transformers trimesh xformers".split())
+HEAVY = set(
+    "accelerate av datasets diffusers gsplat gsply numba peft torchvision transformers trimesh xformers".split()
+)
 UNSAFE_MODULES = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 IMPORT_CEILING_SECONDS = 1.0
 

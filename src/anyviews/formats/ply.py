@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from plyfile import PlyData, PlyElement, PlyHeaderParseError, PlyParseError
 
 from ..scene import PointCloud
-from .files import new_file
 from .image_folder import to_uint8
+from .ply_table import read_ply_tables, write_ply_tables
 
 
 def write_ply(points: PointCloud, path: Path | str, overwrite: bool = False) -> None:
@@ -28,40 +27,44 @@ def write_ply(points: PointCloud, path: Path | str, overwrite: bool = False) -> 
         raise ValueError("point positions hold NaN or infinity; accepted are finite numbers")
     columns = dict(zip("xyz", points.positions.detach().float().cpu().numpy().T, strict=True))
     if points.colors is not None:
-        shades = to_uint8(points.colors).T
-        columns.update(zip(("red", "green", "blue"), shades, strict=True))
+        columns.update(zip(("red", "green", "blue"), to_uint8(points.colors).T, strict=True))
     if points.confidence is not None:
         columns["confidence"] = points.confidence.detach().float().cpu().numpy()
-    vertices = np.empty(len(points), dtype=[(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
-        vertices[name] = values
-    with new_file(path, overwrite) as temporary:
-        PlyData([PlyElement.describe(vertices, "vertex")], byte_order="<").write(str(temporary))
+    write_ply_tables(path, {"vertex": as_table(columns)}, overwrite)
 
 
 def read_ply(path: Path | str) -> PointCloud:
-    """Read the vertices of a PLY file, with their colours (8 bits) and confidence where present.
+    """Read the vertices of a PLY file, with their colours (8 bits, or numbers in [0, 1]) and confidence if present.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: if the file is no PLY with a vertex element that has x, y and z.
     """
-    try:
-        elements = {element.name: element.data for element in PlyData.read(str(path))}
-    except (PlyHeaderParseError, PlyParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as PLY: {error}") from error
-    vertices = elements.get("vertex")
+    tables = read_ply_tables(path)
+    vertices = tables.get("vertex")
     found = [] if vertices is None else list(vertices.dtype.names)
     if not {"x", "y", "z"} <= set(found):
-        raise ValueError(f"{path} has no element 'vertex' with x, y, z; found {found or sorted(elements)}")
+        raise ValueError(f"{path} has no element 'vertex' with x, y, z; found {found or sorted(tables)}")
+    colors = confidence = None
+    if {"red", "green", "blue"} <= set(found):
+        whole = np.iinfo(vertices["red"].dtype).max if vertices["red"].dtype.kind in "iu" else 1
+        colors = columns_of(vertices, "red", "green", "blue") / whole
+    if "confidence" in found:
+        confidence = columns_of(vertices, "confidence")[:, 0]
+    return PointCloud(columns_of(vertices, "x", "y", "z"), colors, confidence)
 
-    def columns(*names: str) -> torch.Tensor | None:
-        if not set(names) <= set(found):
-            return None
-        return torch.from_numpy(np.stack([vertices[name].astype(np.float32) for name in names], axis=-1))
 
-    colors, confidence = columns("red", "green", "blue"), columns("confidence")
-    return PointCloud(
-        columns("x", "y", "z"),
-        None if colors is None else colors / 255,
-        None if confidence is None else confidence[:, 0],
-    )
+def as_table(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns of one length as a structured array."""
+    table = np.empty(len(next(iter(columns.values()))), [(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        table[name] = values
+    return table
+
+
+def columns_of(table: np.ndarray, *names: str) -> torch.Tensor:
+    """Fields of a structured array as the columns of a float32 matrix."""
+    columns = torch.empty(len(table), len(names))
+    for index, name in enumerate(names):
+        columns[:, index] = torch.from_numpy(table[name].astype(np.float32))
+    return columns
