@@ -43,6 +43,42 @@ def depth_from_distance(
     return distance / _ray_lengths(distance, cameras)
 
 
+def normals_from_depth(
+    depth: Float[Tensor, "*batch 1 height width"], cameras: Cameras
+) -> Float[Tensor, "*batch 3 height width"]:
+    """Unit normals in the world frame, towards the camera, of the surface that depth maps show.
+
+    Across an image axis, a pixel's surface goes on to the neighbour that is nearer in space, so that a step in depth
+    bends no normal; on planes they are exact.
+
+    Args:
+        depth: [*batch, 1, H, W], z-depth, 0 where unknown.
+        cameras: cameras of batch shape [*batch].
+
+    Returns:
+        [*batch, 3, H, W], 0 where the depth of the pixel, or of both its neighbours along an axis, is unknown.
+    """
+    points = cameras.unproject(_pixel_grid(depth, cameras), depth.flatten(-3))
+    points = points.unflatten(-2, depth.shape[-2:])  # [*batch, H, W, 3]
+    down, right = (_shorter_step(points, depth[..., 0, :, :] > 0, dim) for dim in (-3, -2))
+    return F.normalize(torch.linalg.cross(down, right), dim=-1).movedim(-1, -3)
+
+
+def _shorter_step(
+    points: Float[Tensor, "*batch height width 3"], known: Bool[Tensor, "*batch height width"], dim: int
+) -> Float[Tensor, "*batch height width 3"]:
+    """The way to the next or from the last point along an image axis, whichever is shorter; 0 if both are unknown."""
+    size = points.shape[dim]
+    pair = known.narrow(dim + 1, 0, size - 1) & known.narrow(dim + 1, 1, size - 1)
+    step = torch.where(pair[..., None], points.diff(dim=dim), 0)
+    length = torch.where(pair, step.detach().norm(dim=-1), torch.inf)[..., None]
+    nothing = torch.zeros_like(points.narrow(dim, 0, 1))
+    next_step, last_step = torch.cat([step, nothing], dim), torch.cat([nothing, step], dim)
+    endless = torch.full_like(nothing[..., :1], torch.inf)
+    is_next = torch.cat([length, endless], dim) <= torch.cat([endless, length], dim)
+    return torch.where(is_next, next_step, last_step)
+
+
 def _ray_lengths(values: Float[Tensor, "*batch 1 height width"], cameras: Cameras) -> Tensor:
     """Length of the ray through each pixel up to z-depth 1, [*batch, 1, H, W]."""
     pixels = _pixel_grid(values, cameras)

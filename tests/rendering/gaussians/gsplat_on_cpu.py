@@ -1,5 +1,7 @@
 """gsplat's own Python on a CPU: its kernels replaced by its PyTorch code, and by a plain blend where it has none."""
 
+import itertools
+
 import gsplat
 import torch
 from gsplat import rendering
@@ -61,7 +63,7 @@ class Kernels:
         flat = [values.flatten(0, 1) for values in (means2d, conics, colors, opacities)]
         tiles = [
             self._tile(*(values[flatten_ids[start:end].long()] for values in flat), tile_size, tile)
-            for tile, (start, end) in enumerate(zip(ends, ends[1:]))
+            for tile, (start, end) in enumerate(itertools.pairwise(ends))
             for tile in [(tile // tile_width % tile_height, tile % tile_width)]
         ]
         canvas = torch.stack(tiles).unflatten(0, (images, tile_height, tile_width))  # [I, R, C, T, T, D + 1]

@@ -54,8 +54,8 @@ def obstacle(device: torch.device, settings: RasterSettings) -> Exception | None
         return RuntimeError('PyTorch finds no CUDA device, which gsplat needs; pass backend="cpu"')
     if device.type != "cuda":
         return ValueError(
-            f'the Gaussians are on {device} and gsplat renders on CUDA devices; move them and the cameras by .to("cuda"), '
-            'or pass backend="cpu"'
+            f"the Gaussians are on {device} and gsplat renders on CUDA devices; move them and the cameras by "
+            '.to("cuda"), or pass backend="cpu"'
         )
     if settings.extent != "threshold":
         return ValueError(

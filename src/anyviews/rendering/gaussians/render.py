@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -77,17 +77,17 @@ def render_gaussians(
         ImportError: if the backend needs a package that is not installed.
         RuntimeError: if the backend needs a GPU and there is none.
     """
-    _check(gaussians, cameras, colors)
-    settings = RasterSettings(near, far, antialiased, blur, max_alpha, extent)
-    rasterize = _backend(backend, gaussians.device)
+    check_inputs(gaussians, cameras)
     batch, views = gaussians.batch_shape, cameras.batch_shape[-1]
+    colors = _checked_colors(colors, gaussians)
+    background = _checked_background(background, gaussians, views)
+    settings = RasterSettings(near, far, antialiased, blur, max_alpha, extent)
+    rasterize = _rasterizer(backend, gaussians.device, settings)
     sets, count = _flat(gaussians), math.prod(batch)
     rigs = cameras.reshape(count, views)
     overrides = [None] * count if colors is None else colors.reshape(count, *colors.shape[-2:])
-    channels = torch.stack(
-        [rasterize(one, rig, own, settings) for one, rig, own in zip(sets, rigs, overrides, strict=True)]
-    )
-    channels = channels.to(gaussians.dtype).unflatten(0, batch) if batch else channels[0].to(gaussians.dtype)
+    rendered = [rasterize(one, rig, own, settings) for one, rig, own in zip(sets, rigs, overrides, strict=True)]
+    channels = torch.stack(rendered).to(gaussians.dtype).reshape(*batch, *rendered[0].shape)
     images, alphas, depths = channels.split([3, 1, 1], dim=-3)
     _warn_of_empty_views(alphas)
     if background is not None:
@@ -95,19 +95,60 @@ def render_gaussians(
     return GaussianRender(images, alphas, depths)
 
 
-def _backend(name: str, device: torch.device) -> Callable[..., Tensor]:
+def check_inputs(gaussians: Gaussians, cameras: Cameras) -> None:
+    """Raise ValueError that says what cannot be rendered, or what does not fit together."""
+    gaussians.validate()
+    if not cameras.batch_shape or cameras.batch_shape[:-1] != gaussians.batch_shape or cameras.batch_shape[-1] == 0:
+        raise ValueError(
+            f"cameras of batch shape {cameras.batch_shape} do not fit Gaussians of batch shape "
+            f"{gaussians.batch_shape}; give {(*gaussians.batch_shape, 'V')}, V cameras (at least one) for each set"
+        )
+    wanted = gaussians.dtype, gaussians.device
+    found = [(values.dtype, values.device) for values in (cameras.intrinsics, cameras.camera_to_world)]
+    if found != [wanted, wanted] or cameras.image_sizes.device != gaussians.device:
+        raise ValueError(
+            f"the cameras are {cameras.dtype} on {cameras.device} and the Gaussians {gaussians.dtype} on "
+            f"{gaussians.device}; move the cameras by cameras.to(gaussians.device, gaussians.dtype)"
+        )
+    cameras.validate()
+    _ = cameras.height, cameras.width  # raises where they differ
+
+
+def _rasterizer(backend: str, device: torch.device, settings: RasterSettings) -> Callable[..., Tensor]:
     """The function that rasterises one set of Gaussians; its module is imported only when it is chosen."""
-    if name == "auto":
-        name = "gsplat" if device.type == "cuda" and find_spec("gsplat") else "cpu"
-    if name == "cpu":
-        from .cpu import rasterize
-    elif name == "gsplat":
-        from .gsplat_backend import rasterize
-    elif name == "reference":
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; accepted are {', '.join(BACKENDS)}")
+    if backend == "reference":
         from .reference import rasterize
+    elif backend == "gsplat" or (backend == "auto" and device.type == "cuda" and _gsplat_runs(device, settings)):
+        from .gsplat_backend import rasterize
     else:
-        raise ValueError(f"backend is {name!r}; accepted are {', '.join(BACKENDS)}")
+        from .cpu import rasterize
+
+        if device.type != "cpu":
+            return partial(_on_cpu, rasterize)
     return rasterize
+
+
+def _gsplat_runs(device: torch.device, settings: RasterSettings) -> bool:
+    from .gsplat_backend import obstacle
+
+    problem = obstacle(device, settings)
+    if problem is not None:
+        warnings.warn(f"the Gaussians are on {device} but rendered on the CPU, slowly: {problem}", stacklevel=4)
+    return problem is None
+
+
+def _on_cpu(
+    rasterize: Callable[..., Tensor],
+    gaussians: Gaussians,
+    cameras: Cameras,
+    colors: Float[Tensor, "gaussians 3"] | None,
+    settings: RasterSettings,
+) -> Float[Tensor, "views 5 height width"]:
+    """Rasterise on the CPU what is on another device; gradients find their way back through the copies."""
+    colors = None if colors is None else colors.to("cpu")
+    return rasterize(gaussians.to("cpu"), cameras.to("cpu"), colors, settings).to(gaussians.device)
 
 
 def _flat(gaussians: Gaussians) -> list[Gaussians]:
@@ -117,18 +158,31 @@ def _flat(gaussians: Gaussians) -> list[Gaussians]:
     return [one for part in gaussians.unbind() for one in _flat(part)]
 
 
-def _check(gaussians: Gaussians, cameras: Cameras, colors: Tensor | None) -> None:
-    gaussians.validate()
-    cameras.validate()
-    if not cameras.batch_shape or cameras.batch_shape[:-1] != gaussians.batch_shape or cameras.batch_shape[-1] == 0:
-        raise ValueError(
-            f"cameras of batch shape {cameras.batch_shape} do not fit Gaussians of batch shape "
-            f"{gaussians.batch_shape}; give {(*gaussians.batch_shape, 'V')}, V cameras (at least one) for each set"
-        )
-    if colors is not None and colors.shape != gaussians.means.shape:
+def _checked_colors(colors: Tensor | None, gaussians: Gaussians) -> Tensor | None:
+    if colors is None:
+        return None
+    if colors.shape != gaussians.means.shape:
         raise ValueError(f"colors have shape {tuple(colors.shape)}; accepted is {tuple(gaussians.means.shape)}")
-    if colors is not None and not colors.isfinite().all():
+    if not colors.isfinite().all():
         raise ValueError("colors hold NaN or infinity; accepted are finite numbers")
+    return colors.to(gaussians.means)
+
+
+def _checked_background(background: Tensor | None, gaussians: Gaussians, views: int) -> Tensor | None:
+    if background is None:
+        return None
+    wanted = (*gaussians.batch_shape, views, 3)
+    fits = background.ndim <= len(wanted) and background.shape[-1:] == (3,)
+    if not fits or any(
+        size not in (1, want) for size, want in zip(background.shape[::-1], wanted[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"background has shape {tuple(background.shape)}; accepted are (3,) and what broadcasts to {wanted}, one "
+            "color for each camera"
+        )
+    if not background.isfinite().all():
+        raise ValueError("background holds NaN or infinity; accepted are finite numbers")
+    return background.to(gaussians.means)
 
 
 def _warn_of_empty_views(alphas: Float[Tensor, "*batch views 1 height width"]) -> None:
