@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from anyviews.data.procedural import HELD_OUT_SEED_START, SCENE_SEED_END
+from anyviews.data.samples import Sample
 from anyviews.data.schema import Row, encode_sample
 from anyviews.data.shards import write_shards
 
@@ -28,7 +29,7 @@ def image_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def procedural_rows(arguments: argparse.Namespace, encoding: dict) -> Iterator[Row]:
+def procedural_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) -> Iterator[Row]:
     """Rows of the scenes with seeds first_seed, first_seed + 1, ..."""
     from anyviews.data.world import render_world
 
@@ -37,10 +38,11 @@ def procedural_rows(arguments: argparse.Namespace, encoding: dict) -> Iterator[R
     for some in seeds.split(SCENES_PER_PASS):
         world = render_world(some, arguments.views, height, width, kind, arguments.device)
         for index, seed in enumerate(some.tolist()):
-            yield encode_sample(f"{kind}-{seed}", world.scene(index), source="anyviews procedural world", **encoding)
+            sample = Sample(f"{kind}-{seed}", world.scene(index), source="anyviews procedural world", **facts)
+            yield encode_sample(sample, **encoding)
 
 
-def folder_rows(arguments: argparse.Namespace, encoding: dict) -> Iterator[Row]:
+def folder_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) -> Iterator[Row]:
     """Rows of posed photo folders in any format that anyviews reads."""
     from anyviews.formats import load_views
 
@@ -48,7 +50,8 @@ def folder_rows(arguments: argparse.Namespace, encoding: dict) -> Iterator[Row]:
         views = load_views(folder, size=arguments.size)
         if views.cameras is None:
             raise ValueError(f"{folder} holds photos without cameras; give a COLMAP, transforms.json or cameras.json")
-        yield encode_sample(folder.resolve().name, views, source=folder.resolve().name, **encoding)
+        name = folder.resolve().name
+        yield encode_sample(Sample(name, views, source=name, **facts), **encoding)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,16 +95,12 @@ def parse_arguments() -> argparse.Namespace:
 def main():
     arguments = parse_arguments()
     licence = arguments.licence or ("unknown" if arguments.folders else "apache-2.0")
-    encoding = {
-        "image_format": arguments.image_format,
-        "quality": arguments.quality,
-        "scale": arguments.scale,
-        "licence": licence,
-    }
+    facts = {"scale": arguments.scale, "licence": licence}
+    encoding = {"image_format": arguments.image_format, "quality": arguments.quality}
     if arguments.folders:
-        rows, count = folder_rows(arguments, encoding), len(arguments.folders)
+        rows, count = folder_rows(arguments, facts, encoding), len(arguments.folders)
     else:
-        rows, count = procedural_rows(arguments, encoding), arguments.scenes
+        rows, count = procedural_rows(arguments, facts, encoding), arguments.scenes
     entry = write_shards(
         rows,
         arguments.output,

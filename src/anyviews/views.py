@@ -14,6 +14,16 @@ from .cameras import Cameras
 # Every field that has a value per pixel.
 PIXEL_FIELDS = ("images", "masks", "depths", "radiance", "normals", "base_colors", "roughness", "metallic")
 
+# Accepted values of the maps; NaN is outside of every range.
+MAP_RANGES = {
+    "masks": (0.0, 1.0),
+    "radiance": (0.0, torch.finfo(torch.float32).max),
+    "normals": (-1.0, 1.0),
+    "base_colors": (0.0, 1.0),
+    "roughness": (0.0, 1.0),
+    "metallic": (0.0, 1.0),
+}
+
 
 @dataclass(frozen=True)
 class CropRecord:
@@ -116,7 +126,7 @@ class Views:
         )
 
     def validate(self) -> "Views":
-        """Raise ValueError that names the first unusable image or camera; return self otherwise."""
+        """Raise ValueError that names the first unusable image, map or camera; return self otherwise."""
         if len(self) == 0:
             raise ValueError("no images: give at least one view")
         for image, name in zip(self.images, self.names, strict=True):
@@ -126,6 +136,12 @@ class Views:
                 raise ValueError(
                     f"{name}: image values span [{image.min():.3g}, {image.max():.3g}]; accepted is sRGB in [0, 1] "
                     "(divide 8-bit values by 255)"
+                )
+        for field, (low, high) in MAP_RANGES.items():
+            values = getattr(self, field)
+            if values is not None and not ((values >= low - 1e-3) & (values <= high + 1e-3)).all():
+                raise ValueError(
+                    f"{field} span [{values.min():.3g}, {values.max():.3g}]; accepted are {low:g} to {high:g}"
                 )
         if self.cameras is not None:
             self.cameras.validate(names=self.names)

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from anyviews.cameras import Cameras
-from anyviews.data.schema import DEPTH_RELATIVE_ERROR, SCHEMA_VERSION, decode_row, encode_sample, features
+from anyviews.data.pixels import DEPTH_RELATIVE_ERROR
+from anyviews.data.samples import Sample
+from anyviews.data.schema import ADDED_COLUMNS, SCHEMA_VERSION, decode_row, encode_sample, features
+from anyviews.environment import Environment
 from anyviews.views import Views
 
 
@@ -25,8 +28,11 @@ def make_views(count=3, height=10, width=12, seed=0):
 
 def test_png_round_trip():
     views = make_views()
-    key, decoded = decode_row(encode_sample("kitchen", views, scale="metric", licence="cc0-1.0", source="a test"))
-    assert key == "kitchen"
+    facts = {"scale": "metric", "licence": "cc0-1.0", "source": "a test"}
+    sample = decode_row(encode_sample(Sample("kitchen", views, **facts)))
+    assert sample.key == "kitchen" and sample.environment is None
+    assert {name: getattr(sample, name) for name in facts} == facts
+    decoded = sample.views
     assert torch.equal((decoded.images * 255).round(), (views.images * 255).round())
     assert torch.equal(decoded.images, views.images)
     assert torch.equal(decoded.masks, views.masks)
@@ -43,28 +49,28 @@ def test_png_round_trip():
 
 def test_the_ends_of_the_depth_range_are_kept():
     depths = torch.tensor([2.0**-16, 1.0, 2.0**16, 0.0]).reshape(1, 1, 2, 2)
-    _, decoded = decode_row(encode_sample("a", Views(torch.zeros(1, 3, 2, 2), depths=depths)))
+    decoded = decode_row(encode_sample(Sample("a", Views(torch.zeros(1, 3, 2, 2), depths=depths)))).views
     assert torch.allclose(decoded.depths, depths, rtol=DEPTH_RELATIVE_ERROR, atol=0)
 
 
 def test_values_between_8_bit_levels_are_rounded_to_the_nearest():
     images = torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
-    error = (decode_row(encode_sample("a", Views(images)))[1].images - images).abs().max()
+    error = (decode_row(encode_sample(Sample("a", Views(images)))).views.images - images).abs().max()
     assert 0.4 / 255 < error <= 0.5 / 255 + 1e-6
 
 
 def test_jpeg_is_close_and_smaller():
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64) * 0.9 + 0.05 * torch.rand(1, 3, 64, 64)
-    png, jpeg = (encode_sample("a", Views(ramp), image_format=f) for f in ("png", "jpeg"))
+    png, jpeg = (encode_sample(Sample("a", Views(ramp)), image_format=f) for f in ("png", "jpeg"))
     assert len(jpeg["images"][0]["bytes"]) < len(png["images"][0]["bytes"]) / 2
-    assert (decode_row(jpeg)[1].images - ramp).abs().mean() < 0.03
+    assert (decode_row(jpeg).views.images - ramp).abs().mean() < 0.03
 
 
 def test_views_without_cameras_masks_and_depths():
-    row = encode_sample("a", Views(torch.zeros(2, 3, 4, 4)))
+    row = encode_sample(Sample("a", Views(torch.zeros(2, 3, 4, 4))))
     assert set(row) == set(features())
     assert row["schema_version"] == SCHEMA_VERSION
-    _, decoded = decode_row(row)
+    decoded = decode_row(row).views
     assert decoded.cameras is None and decoded.masks is None and decoded.depths is None
 
 
@@ -77,30 +83,32 @@ def test_views_without_cameras_masks_and_depths():
     ],
 )
 def test_a_broken_value_is_named(column, value, message):
-    row = encode_sample("hall", make_views())
+    row = encode_sample(Sample("hall", make_views()))
     row[column][1] = value
     with pytest.raises(ValueError, match=message):
         decode_row(row)
 
 
 def test_a_truncated_image_is_named():
-    row = encode_sample("hall", make_views(height=64, width=64))
+    row = encode_sample(Sample("hall", make_views(height=64, width=64)))
     row["images"][2]["bytes"] = row["images"][2]["bytes"][:200]
     with pytest.raises(ValueError, match="scene hall: column images, view 2 cannot be decoded"):
         decode_row(row)
 
 
 def test_disagreeing_sizes_counts_and_versions_are_named():
-    row = encode_sample("hall", make_views())
+    row = encode_sample(Sample("hall", make_views()))
     with pytest.raises(
-        ValueError, match=r"column images, view 0 has shape \(10, 12, 3\) but the row says \(20, 12, 3"
+        ValueError, match=r"column images, view 0 has shape \(3, 10, 12\) but the row says \(3, 20, 12"
     ):
         decode_row(row | {"height": 20})
     with pytest.raises(ValueError, match="scene hall: column masks has 2 entries for 3 images"):
         decode_row(row | {"masks": row["masks"][:2]})
     with pytest.raises(ValueError, match="scene hall: column images has 0 entries"):
         decode_row(row | {"images": None})
-    with pytest.raises(ValueError, match=r"scene hall: column schema_version is 7 but .* reads 1"):
+    with pytest.raises(
+        ValueError, match=r"scene hall: column schema_version is 7 .* reads 1 and 2; install"
+    ):
         decode_row(row | {"schema_version": 7})
 
 
@@ -108,6 +116,49 @@ def test_values_that_cannot_be_stored_are_named():
     for value in (-1.0, float("nan"), 1e6, 1e-6):
         depths = torch.full((1, 1, 4, 4), value)
         with pytest.raises(ValueError, match=r"scene hall: a depth of .* accepted are 0 .* to 65536 world units"):
-            encode_sample("hall", Views(torch.zeros(1, 3, 4, 4), depths=depths))
+            encode_sample(Sample("hall", Views(torch.zeros(1, 3, 4, 4), depths=depths)))
     with pytest.raises(ValueError, match=r"scene hall: view 0: image values span \[255, 255\]"):
-        encode_sample("hall", Views(torch.full((1, 3, 4, 4), 255.0)))
+        encode_sample(Sample("hall", Views(torch.full((1, 3, 4, 4), 255.0))))
+
+
+def make_surface(count=2, height=9, width=7):
+    generator = torch.Generator().manual_seed(1)
+
+    def levels(channels):
+        return torch.randint(0, 256, (count, channels, height, width), generator=generator).float() / 255
+
+    normals = torch.nn.functional.normalize(torch.randn(count, 3, height, width, generator=generator), dim=1)
+    normals[:, :, 0] = 0
+    radiance = torch.exp(3 * torch.randn(count, 3, height, width, generator=generator))
+    maps = {"base_colors": levels(3), "roughness": levels(1), "metallic": levels(1)}
+    return Views(levels(3), normals=normals, radiance=radiance, **maps)
+
+
+def test_surface_maps_and_environment_come_back():
+    views = make_surface()
+    light = Environment(torch.rand(3, 4, 8) * 100)
+    sample = decode_row(encode_sample(Sample("lamp", views, environment=light)))
+    for name in ("base_colors", "roughness", "metallic"):
+        assert torch.equal(getattr(sample.views, name), getattr(views, name)), name
+    assert torch.equal(sample.views.normals[:, :, 0], views.normals[:, :, 0])
+    angle = (sample.views.normals * views.normals).sum(1)[:, 1:].clamp(max=1).acos().rad2deg()
+    assert angle.max() < 0.4
+    for found, wanted in (
+        (sample.views.radiance, views.radiance),
+        (sample.environment.radiance[None], light.radiance),
+    ):
+        assert ((found - wanted).abs() <= wanted.amax(-3, keepdim=True) / 256).all()
+
+
+def test_rows_of_version_1_are_read():
+    row = encode_sample(Sample("hall", make_views()))
+    old = {name: value for name, value in row.items() if name not in ADDED_COLUMNS} | {"schema_version": 1}
+    decoded = decode_row(old).views
+    assert decoded.normals is None and decoded.radiance is None and decoded.cameras is not None
+
+
+def test_maps_out_of_range_are_named():
+    with pytest.raises(ValueError, match=r"scene hall: roughness span \[2, 2\]; accepted are 0 to 1"):
+        encode_sample(Sample("hall", Views(torch.zeros(1, 3, 4, 4), roughness=torch.full((1, 1, 4, 4), 2.0))))
+    with pytest.raises(ValueError, match="scene hall: normals span"):
+        encode_sample(Sample("hall", Views(torch.zeros(1, 3, 4, 4), normals=torch.full((1, 3, 4, 4), torch.nan))))

@@ -6,6 +6,7 @@ import datasets
 import pytest
 import torch
 
+from anyviews.data.samples import Sample
 from anyviews.data.schema import decode_row, encode_sample, features
 from anyviews.data.shards import verify_shards, write_shards
 from anyviews.views import Views
@@ -13,7 +14,7 @@ from anyviews.views import Views
 
 def rows(count):
     for i in range(count):
-        yield encode_sample(f"scene-{i:03d}", Views(torch.full((1 + i % 3, 3, 4, 4), i / 255)))
+        yield encode_sample(Sample(f"scene-{i:03d}", Views(torch.full((1 + i % 3, 3, 4, 4), i / 255))))
 
 
 def test_every_row_is_written_once_in_random_order(tmp_path):
@@ -32,8 +33,8 @@ def test_every_row_is_written_once_in_random_order(tmp_path):
 def test_rows_decode_as_they_were_encoded(tmp_path):
     write_shards(rows(6), tmp_path, num_shards=2)
     for row in datasets.load_dataset(str(tmp_path), split="train", streaming=True).cast(features(decode=False)):
-        key, views = decode_row(row)
-        number = int(key[-3:])
+        sample = decode_row(row)
+        number, views = int(sample.key[-3:]), sample.views
         assert len(views) == 1 + number % 3
         assert torch.equal(views.images, torch.full_like(views.images, number / 255))
         assert views.cameras is None and views.masks is None and views.depths is None

@@ -8,6 +8,7 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anyviews.data import open_samples
+from anyviews.data.samples import Sample
 from anyviews.data.schema import encode_sample, features
 from anyviews.data.shards import write_shards
 from anyviews.views import Views
@@ -18,7 +19,7 @@ ROWS = 50
 
 def rows(count):
     for i in range(count):
-        yield encode_sample(f"{i:03d}", Views(torch.full((2, 3, 4, 4), i / 255)))
+        yield encode_sample(Sample(f"{i:03d}", Views(torch.full((2, 3, 4, 4), i / 255))))
 
 
 def write_uneven(folder, counts):

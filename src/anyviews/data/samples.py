@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..environment import Environment
+from ..scene import Scale
 from ..views import Views
 
 
@@ -14,14 +16,22 @@ class Sample:
 
     Args:
         key: scene id, unique in its dataset.
-        views: images with cameras, and masks and depths where known.
+        views: images with cameras, and masks, depths and surface maps where known.
         seed: the only source of randomness for this sample (picking views, augmentation); the same position of the
             same stream always carries the same seed, so a resumed run is exact.
+        environment: the light around the scene, in its world frame, or None.
+        scale: what a world unit means.
+        licence: of the images, as a Hub licence identifier ("cc-by-4.0").
+        source: where the scene came from.
     """
 
     key: str
     views: Views
-    seed: int
+    seed: int = 0
+    environment: Environment | None = None
+    scale: Scale = "relative"
+    licence: str = ""
+    source: str = ""
 
     def generator(self) -> torch.Generator:
         """A new CPU generator seeded with `seed`."""

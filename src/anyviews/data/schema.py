@@ -1,42 +1,36 @@
-"""The sample schema: one parquet row is one scene or object with its views.
+"""The sample schema: one parquet row is one scene or object with its views."""
 
-Images and masks are 8-bit: a value that is a multiple of 1/255 comes back exactly (from PNG; JPEG is lossy), any other
-within 1/510. Depth is a 16-bit PNG of log2(depth) over [2**-16, 2**16] world units, so that it needs no scale of its
-own: the relative error is at most DEPTH_RELATIVE_ERROR, and 0 (unknown) stays 0. On rendered rooms of 256 pixels this
-takes less than a tenth of the bytes of deflated float32, and half of float16's, which is three times less precise.
-"""
-
-import io
+from collections.abc import Callable
 from typing import Any, Literal
 
 import datasets
-import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from ..cameras import Cameras
-from ..scene import Scale
+from ..environment import Environment
 from ..views import Views
+from . import pixels
+from .samples import Sample
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-# Columns of encoded pixels; readers that shuffle before they decode take them with decode=False.
-PIXEL_COLUMNS = ("images", "masks", "depths")
+# Rows of these versions are read; columns that an older one lacks are null.
+READABLE_VERSIONS = (1, 2)
 
-DEPTH_LOG2_RANGE = (-16.0, 16.0)
-DEPTH_LEVELS = 65534  # levels above the first; the value 0 is kept for unknown depth
+# Columns of one encoded picture per view; readers that shuffle before they decode take them with decode=False.
+PICTURE_COLUMNS = ("images", "masks", "depths", "normals", "base_colors", "materials")
 
-# half a level, and the rounding of float32 on top
-DEPTH_RELATIVE_ERROR = 2 ** (32 / DEPTH_LEVELS / 2) - 1 + 1e-6
+# Columns that version 1 did not have.
+ADDED_COLUMNS = ("normals", "base_colors", "materials", "radiance", "environment")
 
 Row = dict[str, Any]
 
 
 def features(decode: bool = True) -> datasets.Features:
-    """Columns and types of a row; `decode=False` leaves images, masks and depths as encoded bytes."""
+    """Columns and types of a row; `decode=False` leaves pictures as encoded bytes."""
     pictures = datasets.List(datasets.Image(decode=decode))
     matrices = datasets.List(datasets.List(datasets.List(datasets.Value("float32"))))
     return datasets.Features(
@@ -46,9 +40,9 @@ def features(decode: bool = True) -> datasets.Features:
             "names": datasets.List(datasets.Value("string")),
             "height": datasets.Value("int32"),
             "width": datasets.Value("int32"),
-            "images": pictures,
-            "masks": pictures,
-            "depths": pictures,
+            **dict.fromkeys(PICTURE_COLUMNS, pictures),
+            "radiance": datasets.List(datasets.Value("binary")),
+            "environment": datasets.Value("binary"),
             "intrinsics": matrices,
             "camera_to_world": matrices,
             "scale": datasets.Value("string"),
@@ -58,73 +52,64 @@ def features(decode: bool = True) -> datasets.Features:
     )
 
 
-def encode_sample(
-    key: str,
-    views: Views,
-    *,
-    image_format: Literal["png", "jpeg"] = "png",
-    quality: int = 92,
-    scale: Scale = "relative",
-    licence: str = "",
-    source: str = "",
-) -> Row:
+def encode_sample(sample: Sample, image_format: Literal["png", "jpeg"] = "png", quality: int = 92) -> Row:
     """Encode one scene as a row.
 
-    What the views lack (cameras, masks, depths) becomes a null; their record of crops is not kept: the stored images
-    become the originals.
+    What the sample lacks (cameras, masks, maps, environment) becomes a null; its seed and its record of crops are not
+    kept: the stored images become the originals. `pixels` says how exact each kind of picture is.
 
     Args:
-        key: scene id, unique in the dataset.
-        views: the scene; poses and intrinsics are stored as float32.
+        sample: poses and intrinsics are stored as float32.
         image_format: "png" (exact for 8-bit images) or "jpeg" (about a seventh of the bytes).
         quality: of JPEG, 1 to 95.
-        scale: what a world unit means.
-        licence: of the images, as a Hub licence identifier ("cc-by-4.0").
-        source: where the scene came from.
 
     Raises:
         ValueError: naming the scene, for values that cannot be stored.
     """
+    views, cameras = sample.views, sample.views.cameras
+    options = {"format": "PNG"} if image_format == "png" else {"format": "JPEG", "quality": quality}
     try:
         views.validate()
-        depths = None if views.depths is None else [_depth_bytes(d[0]) for d in views.depths]
+        environment = None if sample.environment is None else sample.environment.validate().radiance
+        row = {
+            "images": _pictures(views.images, lambda image: pixels.encode_picture(image, **options)),
+            "masks": _pictures(views.masks, pixels.encode_picture),
+            "depths": _pictures(views.depths, pixels.encode_depth),
+            "normals": _pictures(views.normals, pixels.encode_normals),
+            "base_colors": _pictures(views.base_colors, pixels.encode_picture),
+            "materials": _pictures(_materials(views), pixels.encode_picture),
+            "radiance": None if views.radiance is None else [pixels.encode_radiance(r) for r in views.radiance],
+            "environment": None if environment is None else pixels.encode_radiance(environment),
+        }
     except ValueError as error:
-        raise ValueError(f"scene {key}: {error}") from error
-    options = {"format": "PNG"} if image_format == "png" else {"format": "JPEG", "quality": quality}
-    cameras = views.cameras
+        raise ValueError(f"scene {sample.key}: {error}") from error
     return {
-        "scene_id": key,
+        "scene_id": sample.key,
         "schema_version": SCHEMA_VERSION,
         "names": list(views.names),
         "height": views.height,
         "width": views.width,
-        "images": [_picture(_to_8_bit(image.movedim(0, -1)), **options) for image in views.images],
-        "masks": None if views.masks is None else [_picture(_to_8_bit(m[0]), format="PNG") for m in views.masks],
-        "depths": depths,
+        **row,
         "intrinsics": None if cameras is None else cameras.intrinsics.float().tolist(),
         "camera_to_world": None if cameras is None else cameras.camera_to_world.float().tolist(),
-        "scale": scale,
-        "licence": licence,
-        "source": source,
+        "scale": sample.scale,
+        "licence": sample.licence,
+        "source": sample.source,
     }
 
 
-def decode_row(row: Row) -> tuple[str, Views]:
-    """Decode a row that was read with `features(decode=False)` into (scene id, views).
+def decode_row(row: Row) -> Sample:
+    """Decode a row that was read with `features(decode=False)`; the sample's seed is 0.
 
     Raises:
         ValueError: naming the scene and the column that cannot be decoded, or a row of another schema version.
     """
     key, size = row["scene_id"], (row["height"], row["width"])
-    if row["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(
-            f"scene {key}: column schema_version is {row['schema_version']} but this version of anyviews reads "
-            f"{SCHEMA_VERSION}; write the dataset again with utils/make_shards.py, or install the matching version"
-        )
+    check_version(row["schema_version"], f"scene {key}: column schema_version")
     count = len(row["images"] or ())
-    for name in ("images", "names", "masks", "depths"):
-        if count == 0 or (row[name] is not None and len(row[name]) != count):
-            raise ValueError(f"scene {key}: column {name} has {len(row[name] or ())} entries for {count} images")
+    for name in ("images", "names", "radiance", *PICTURE_COLUMNS):
+        if count == 0 or (row.get(name) is not None and len(row[name]) != count):
+            raise ValueError(f"scene {key}: column {name} has {len(row.get(name) or ())} entries for {count} images")
     cameras = None
     if row["intrinsics"] is not None:
         cameras = Cameras.create(
@@ -132,62 +117,75 @@ def decode_row(row: Row) -> tuple[str, Views]:
             _decode_matrices(row["camera_to_world"], key, "camera_to_world", (count, 4, 4)),
             *size,
         )
-    pixels = {name: _decode_pictures(row[name], key, name, size) for name in PIXEL_COLUMNS}
-    return key, Views(cameras=cameras, names=tuple(row["names"] or ()), **pixels)
+
+    def decoded(name: str, channels: int, decode: Callable[[bytes], Tensor] = pixels.decode_picture) -> Tensor | None:
+        return _decode_pictures(row.get(name), key, name, (channels, *size), decode)
+
+    materials = decoded("materials", 3)
+    views = Views(
+        decoded("images", 3),
+        cameras,
+        decoded("masks", 1),
+        decoded("depths", 1, pixels.decode_depth),
+        tuple(row["names"] or ()),
+        radiance=decoded("radiance", 3, pixels.decode_radiance),
+        normals=decoded("normals", 3, pixels.decode_normals),
+        base_colors=decoded("base_colors", 3),
+        roughness=None if materials is None else materials[:, 1:2],
+        metallic=None if materials is None else materials[:, 2:3],
+    )
+    light = row.get("environment")
+    environment = None
+    if light is not None:
+        environment = Environment(_decode_one(light, key, "environment", "the picture", pixels.decode_radiance))
+    facts = {name: row.get(name) or "" for name in ("licence", "source")}
+    return Sample(key, views, environment=environment, scale=row.get("scale") or "relative", **facts)
 
 
-def _to_8_bit(values: Float[Tensor, "..."]) -> np.ndarray:
-    return values.mul(255).round().clamp(0, 255).byte().cpu().numpy()
-
-
-def _picture(pixels: np.ndarray, **options) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **options)
-    return {"bytes": buffer.getvalue(), "path": None}
-
-
-def _depth_bytes(depth: Float[Tensor, "height width"]) -> dict[str, Any]:
-    low, high = DEPTH_LOG2_RANGE
-    known = depth > 0
-    wrong = (depth < 0) | ~depth.isfinite() | (known & ((depth < 2**low) | (depth > 2**high)))
-    if wrong.any():
+def check_version(version: int, place: str) -> None:
+    """Raise ValueError if data of a schema version cannot be read; `place` says where it stands."""
+    if version not in READABLE_VERSIONS:
+        advice = "install a newer anyviews" if version > SCHEMA_VERSION else "write it again with utils/make_shards.py"
         raise ValueError(
-            f"a depth of {depth[wrong][0].item():g} cannot be stored; accepted are 0 (unknown) and "
-            f"{2**low:.3g} to {2**high:g} world units (rescale the world with Cameras.scaled)"
+            f"{place} is {version} but this version of anyviews reads {' and '.join(map(str, READABLE_VERSIONS))}; "
+            f"{advice}"
         )
-    level = torch.log2(torch.where(known, depth, 1).double()).sub(low).mul(DEPTH_LEVELS / (high - low)).round() + 1
-    return _picture(torch.where(known, level, 0).cpu().numpy().astype(np.uint16), format="PNG")
+
+
+def _materials(views: Views) -> Float[Tensor, "views 3 height width"] | None:
+    """Roughness in green and metallic in blue, as in glTF."""
+    if views.roughness is None or views.metallic is None:
+        return None
+    return torch.cat([torch.zeros_like(views.roughness), views.roughness, views.metallic], dim=1)
+
+
+def _pictures(values: Tensor | None, encode: Callable[[Tensor], bytes]) -> list[dict[str, Any]] | None:
+    return None if values is None else [{"bytes": encode(one), "path": None} for one in values]
 
 
 def _decode_pictures(
-    pictures: list[dict[str, Any]] | None, key: str, column: str, size: tuple[int, int]
+    pictures: list | None, key: str, column: str, shape: tuple[int, int, int], decode: Callable[[bytes], Tensor]
 ) -> Float[Tensor, "views channels height width"] | None:
     if pictures is None:
         return None
     decoded = []
     for view, picture in enumerate(pictures):
-        try:
-            pixels = np.array(Image.open(io.BytesIO(picture["bytes"])))
-        # Pillow raises OSError and SyntaxError for broken files, and the row may hold no bytes at all
-        except (OSError, SyntaxError, TypeError) as error:
-            raise ValueError(f"scene {key}: column {column}, view {view} cannot be decoded: {error}") from error
-        accepted = {"images": (*size, 3)}.get(column, size)
-        if pixels.shape != accepted:
+        data = picture["bytes"] if isinstance(picture, dict) else picture
+        values = _decode_one(data, key, column, f"view {view}", decode)
+        if tuple(values.shape) != shape:
             raise ValueError(
-                f"scene {key}: column {column}, view {view} has shape {pixels.shape} but the row says {accepted}"
+                f"scene {key}: column {column}, view {view} has shape {tuple(values.shape)} but the row says {shape}"
             )
-        decoded.append(pixels)
-    if column == "depths":
-        return _depth_from_levels(np.stack(decoded))
-    stacked = torch.from_numpy(np.stack(decoded))  # [V, H, W] or [V, H, W, 3]
-    return (stacked.movedim(-1, 1) if column == "images" else stacked[:, None]).float() / 255
+        decoded.append(values)
+    return torch.stack(decoded)
 
 
-def _depth_from_levels(levels: np.ndarray) -> Float[Tensor, "views 1 height width"]:
-    low, high = DEPTH_LOG2_RANGE
-    level = torch.from_numpy(levels.astype(np.int32))[:, None]
-    depth = torch.exp2((level - 1).double() * ((high - low) / DEPTH_LEVELS) + low).float()
-    return torch.where(level > 0, depth, 0)
+def _decode_one(data: bytes | None, key: str, column: str, place: str, decode: Callable[[bytes], Tensor]) -> Tensor:
+    try:
+        return decode(data)
+    # Pillow raises OSError and SyntaxError for broken files, and the row may hold no bytes at all
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"scene {key}: column {column}, {place} cannot be decoded: {error}") from error
 
 
 def _decode_matrices(

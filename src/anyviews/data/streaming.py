@@ -1,6 +1,7 @@
 """Streaming of sample shards from a folder or the Hub, shuffled, shared among ranks and workers, exactly resumable."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,7 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import IterableDataset, get_worker_info
 
 from .samples import Sample, derive_seed, seeded_permutation
-from .schema import decode_row, features
+from .schema import ADDED_COLUMNS, decode_row, features
 
 
 class StreamedSamples(IterableDataset):
@@ -103,11 +104,11 @@ class StreamedSamples(IterableDataset):
 
     def _decode(self, row: dict[str, Any], epoch: int) -> Sample:
         try:
-            key, views = decode_row(row)
+            sample = decode_row(row)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
         # keys are unique, so this seed depends on the position in the dataset but not on how it is shared out
-        return Sample(key, views, derive_seed("sample", self.seed, epoch, key))
+        return replace(sample, seed=derive_seed("sample", self.seed, epoch, sample.key))
 
 
 def _open_rows(name: str, split: str, revision: str | None) -> datasets.IterableDataset:
@@ -118,8 +119,9 @@ def _open_rows(name: str, split: str, revision: str | None) -> datasets.Iterable
             f"{name} cannot be opened as a dataset ({error}); accepted are 'procedural-rooms', 'procedural-objects', "
             "a folder written by utils/make_shards.py, or a Hub repository id ('owner/name')"
         ) from error
-    wanted = features(decode=False)
-    if missing := sorted(set(wanted) - set(rows.features or ())):
+    known = features(decode=False)
+    wanted = datasets.Features({name: known[name] for name in known if name in (rows.features or ())})
+    if missing := sorted(set(known) - set(wanted) - set(ADDED_COLUMNS)):
         raise ValueError(
             f"{name} lacks the columns {', '.join(missing)} of the sample schema; convert it with utils/make_shards.py"
         )
