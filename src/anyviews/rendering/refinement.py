@@ -1,0 +1,316 @@
+"""refine_scene: Gaussians and camera poses that fit the photos better, by gradient descent through the renderer."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..gaussians import Gaussians
+from ..geometry.similarity import align_cameras
+from ..scene import Scene
+from ..views import Views
+from .gaussians import render_gaussians
+from .image_quality import SMALLEST, psnr, ssim, weighted_mean
+from .initialization import initial_gaussians
+from .scene_parameters import FALLING, LearningRates, SceneParameters
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """How a refinement steps; the defaults are those that docs/refine.md measures.
+
+    Args:
+        views_per_step: photos that each step renders.
+        ssim_weight: weight of 1 - SSIM against that of the mean absolute difference.
+        coarse_levels: the first steps see photos of half the size so many times halved, a quarter of all steps each.
+        max_gaussians: how many are made from points or depth, where the scene has no Gaussians.
+        rates: step sizes.
+        backend: of `render_gaussians`.
+        seed: of the order of photos, and of what is drawn.
+
+    Raises:
+        ValueError: for values outside these meanings.
+    """
+
+    views_per_step: int = 1
+    ssim_weight: float = 0.2
+    coarse_levels: int = 0
+    max_gaussians: int = 50_000
+    rates: LearningRates = field(default_factory=LearningRates)
+    backend: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.views_per_step < 1 or not 0 <= self.coarse_levels <= 3 or not 0 <= self.ssim_weight <= 1:
+            raise ValueError(
+                f"found views_per_step {self.views_per_step}, coarse_levels {self.coarse_levels}, ssim_weight "
+                f"{self.ssim_weight}; accepted are 1 and more, 0 to 3, and 0 to 1"
+            )
+
+
+@dataclass(frozen=True)
+class RefinementResult:
+    """A refined scene, and what the refinement did.
+
+    Args:
+        scene: the refined Gaussians, the refined cameras, and the photos; in the world of the given cameras.
+        losses: [steps], of each step's photos before that step.
+        psnr_before: [V] in dB, of the scene as given, over the pixels that count.
+        psnr_after: [V] in dB.
+        turns: [V] in degrees, between each given and refined camera.
+        shifts: [V] in world units, between their centres.
+        focal_factor: refined over given focal lengths.
+    """
+
+    scene: Scene
+    losses: Float[Tensor, "steps"]
+    psnr_before: Float[Tensor, "views"]
+    psnr_after: Float[Tensor, "views"]
+    turns: Float[Tensor, "views"]
+    shifts: Float[Tensor, "views"]
+    focal_factor: float
+
+
+def refine_scene(
+    scene: Scene,
+    views: Views | None = None,
+    steps: int = 300,
+    optimize_cameras: bool = True,
+    optimize_intrinsics: bool = False,
+    degree: int | None = None,
+    background: Float[Tensor, "3"] | None = None,
+    settings: RefinementSettings | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> RefinementResult:
+    """Fit Gaussians and camera poses to photos (Kerbl et al., SIGGRAPH 2023; poses as in Lin et al., BARF, ICCV 2021).
+
+    Poses and Gaussians together are free to drift through the world; the result is aligned back to the given cameras
+    by a similarity, so that what `scene.scale` says stays true. The scene given is not changed.
+
+    Args:
+        scene: with Gaussians, or points or depth to start them from (`initial_gaussians`).
+        views: the photos, with cameras in the scene's world; those without take the scene's. None: the scene's images.
+            Pixels outside masks do not count.
+        steps: of Adam.
+        optimize_cameras: whether the poses move; they stay bit for bit where not.
+        optimize_intrinsics: whether one factor of all focal lengths moves.
+        degree: of the spherical harmonics, 0 to 3; None keeps that of the Gaussians.
+        background: [3], sRGB: photos with masks are composited on it, and all pixels count. None: black, and pixels
+            outside masks do not count.
+        settings: everything else.
+        on_step: called after each step with its number, from 1, and its loss.
+
+    Raises:
+        ValueError: for inputs that cannot be used, and where the loss or its slope is no longer finite.
+    """
+    settings = settings or RefinementSettings()
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; accepted are 1 and more")
+    views = _posed_views(scene, views).validate()
+    start = initial_gaussians(scene, degree, settings.max_gaussians, settings.seed).validate()
+    pyramid = [_targets(_shrunk(views, level), background, start) for level in range(settings.coarse_levels + 1)]
+    cameras = views.cameras.to(start.device, start.dtype)
+    parameters = SceneParameters(
+        start.detach(), cameras, scene_extent(start, cameras), optimize_cameras, optimize_intrinsics
+    )
+    losses = _descend(parameters, pyramid, steps, settings, on_step)
+    gaussians, refined = _in_given_world(parameters)
+    turns, shifts = camera_changes(refined, cameras)
+    return RefinementResult(
+        replace(
+            scene,
+            cameras=refined,
+            images=views.images,
+            gaussians=gaussians,
+            names=views.names,
+            # what follows was not refined and no longer fits
+            depths=None,
+            depth_uncertainty=None,
+            points=None,
+            mesh=None,
+        ),
+        torch.tensor(losses),
+        _psnr(start, cameras, pyramid[0], settings.backend),
+        _psnr(gaussians, refined, pyramid[0], settings.backend),
+        turns,
+        shifts,
+        float(parameters.log_focal.detach().exp()),
+    )
+
+
+def scene_extent(gaussians: Gaussians, cameras: Cameras) -> float:
+    """The median depth of Gaussians inside the photos, in world units.
+
+    It is the length by which moves of points and cameras are seen in pixels; the spread of the cameras, the original's
+    choice, says nothing of a scene that few cameras see from nearly one place.
+
+    Raises:
+        ValueError: if no camera sees a Gaussian's mean.
+    """
+    medians = []
+    for camera in cameras:
+        pixels, depth = camera.project(gaussians.means.detach())
+        inside = (depth > 0) & (pixels >= 0).all(-1) & (pixels <= camera.image_sizes.flip(-1)).all(-1)
+        if inside.any():
+            medians.append(depth[inside].median())
+    if not medians:
+        raise ValueError(
+            f"none of {len(gaussians)} Gaussians lies in any of the {len(cameras)} photos; are the cameras "
+            "camera-to-world with OpenCV axes, in the Gaussians' world?"
+        )
+    return float(torch.stack(medians).median())
+
+
+def camera_changes(refined: Cameras, given: Cameras) -> tuple[Float[Tensor, "views"], Float[Tensor, "views"]]:
+    """Angles in degrees and distances in world units between cameras of two sets."""
+    refined, given = refined.to(dtype=torch.float64), given.to(dtype=torch.float64)
+    # the chord, unlike the trace, is exact for small angles
+    chord = (refined.rotation - given.rotation).flatten(-2).norm(dim=-1) / math.sqrt(8)
+    turns = torch.rad2deg(2 * torch.asin(chord.clamp(max=1)))
+    return turns, (refined.centers - given.centers).norm(dim=-1)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Photos at one size, on the device: what is compared, how much each pixel counts, and what lies behind."""
+
+    images: Float[Tensor, "views 3 height width"]
+    weights: Float[Tensor, "views 1 height width"] | None
+    background: Float[Tensor, "3"] | None
+
+
+def _posed_views(scene: Scene, views: Views | None) -> Views:
+    """The photos with cameras of their size."""
+    if views is None:
+        if scene.images is None:
+            raise ValueError("the scene has no images to compare with; give views, the photos with their cameras")
+        views = Views(scene.images, scene.cameras, names=scene.names)
+    if views.cameras is not None:
+        return views
+    if len(views) != len(scene):
+        raise ValueError(f"{len(views)} photos without cameras and {len(scene)} cameras of the scene; give one each")
+    given = scene.cameras
+    if abs(given.width / given.height * views.height / views.width - 1) > 0.02:
+        raise ValueError(
+            f"the photos have {views.height}x{views.width} pixels but the cameras of the scene "
+            f"{given.height}x{given.width}, another aspect ratio; give the photos "
+            "that the scene was made from, or photos with cameras"
+        )
+    return replace(views, cameras=given.resize(views.height, views.width))
+
+
+def _shrunk(views: Views, level: int) -> Views:
+    """The photos halved `level` times, but not below what SSIM needs."""
+    shrink = 2**level
+    height, width = max(views.height // shrink, SMALLEST), max(views.width // shrink, SMALLEST)
+    return views if level == 0 else views.resize(height, width)
+
+
+def _targets(views: Views, background: Tensor | None, gaussians: Gaussians) -> _Targets:
+    if views.masks is not None and background is None:
+        empty = [name for name, mask in zip(views.names, views.masks, strict=True) if not (mask > 0).any()]
+        if empty:
+            raise ValueError(f"the masks of {len(empty)} photos are empty, the first of {empty[0]}; leave these out")
+    images, weights = views.images.to(gaussians.means), None
+    if background is not None:
+        background = background.to(gaussians.means)
+    if views.masks is not None:
+        weights = views.masks.to(gaussians.means)
+    if weights is not None and background is not None:
+        images, weights = images * weights + background[:, None, None] * (1 - weights), None
+    return _Targets(images, weights, background)
+
+
+def _descend(
+    parameters: SceneParameters,
+    pyramid: list[_Targets],
+    steps: int,
+    settings: RefinementSettings,
+    on_step: Callable[[int, float], None] | None,
+) -> list[float]:
+    """Run Adam; returns the loss of every step."""
+    # gradients of a mean over many pixels are far below Adam's usual epsilon
+    optimizer = torch.optim.Adam(parameters.groups(settings.rates), eps=1e-15)
+    falling = [(group, group["lr"]) for group in optimizer.param_groups if group["name"] in FALLING]
+    order = _photo_order(len(parameters.given_cameras), settings)
+    losses = []
+    for step in range(steps):
+        for group, rate in falling:
+            group["lr"] = rate * (settings.rates.means_final / settings.rates.means) ** (step / max(steps - 1, 1))
+        targets = pyramid[max(0, settings.coarse_levels - 4 * step // steps)]
+        loss = _loss(parameters, targets, next(order), settings)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _check_finite(loss, optimizer, step)
+        optimizer.step()
+        losses.append(loss.item())
+        if on_step is not None:
+            on_step(step + 1, losses[-1])
+    return losses
+
+
+def _photo_order(count: int, settings: RefinementSettings):
+    """Indices of each step's photos: every photo once, in random order, before any comes again."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    waiting: list[int] = []
+    per_step = min(settings.views_per_step, count)
+    while True:
+        if len(waiting) < per_step:
+            waiting += torch.randperm(count, generator=generator).tolist()
+        yield torch.tensor(waiting[:per_step])
+        waiting = waiting[per_step:]
+
+
+def _loss(parameters: SceneParameters, targets: _Targets, index: Tensor, settings: RefinementSettings) -> Tensor:
+    """(1 - w) L1 + w (1 - SSIM), Kerbl et al., Eq. 7."""
+    cameras = parameters.cameras(index).resize(*targets.images.shape[-2:])
+    render = render_gaussians(
+        parameters.gaussians(), cameras, backend=settings.backend, background=targets.background
+    ).images
+    photos = targets.images[index]
+    weights = None if targets.weights is None else targets.weights[index]
+    difference = weighted_mean((render - photos).abs(), weights).mean()
+    if settings.ssim_weight == 0:
+        return difference
+    dissimilarity = 1 - ssim(render, photos, weights).mean()
+    return (1 - settings.ssim_weight) * difference + settings.ssim_weight * dissimilarity
+
+
+def _check_finite(loss: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    broken = [] if loss.isfinite() else ["the loss"]
+    for group in optimizer.param_groups:
+        gradient = group["params"][0].grad
+        if gradient is not None and not gradient.isfinite().all():
+            broken.append(f"the slope of {group['name']}")
+    if broken:
+        raise ValueError(
+            f"{', '.join(broken)} became NaN or infinite at step {step + 1}; the scene is unchanged. Give lower "
+            "learning rates (RefinementSettings.rates), or leave out Gaussians close to a camera"
+        )
+
+
+@torch.no_grad()
+def _in_given_world(parameters: SceneParameters) -> tuple[Gaussians, Cameras]:
+    """The refined Gaussians and cameras, aligned to the given cameras where these moved."""
+    gaussians, cameras, given = parameters.gaussians().detach(), parameters.cameras(), parameters.given_cameras
+    if not parameters.camera_turns.requires_grad:
+        return gaussians, cameras
+    back = align_cameras(cameras.to(dtype=torch.float64), given.to(dtype=torch.float64))
+    moved = back.apply_cameras(cameras.to(dtype=torch.float64)).to(dtype=cameras.dtype)
+    return gaussians.to(dtype=torch.float64).transform(back).to(dtype=gaussians.dtype), moved
+
+
+@torch.no_grad()
+def _psnr(gaussians: Gaussians, cameras: Cameras, targets: _Targets, backend: str) -> Float[Tensor, "views"]:
+    """PSNR of each photo over the pixels that count, one at a time to bound the memory."""
+    scores = []
+    for index in range(len(cameras)):
+        one = slice(index, index + 1)
+        render = render_gaussians(gaussians, cameras[one], backend=backend, background=targets.background).images
+        weights = None if targets.weights is None else targets.weights[one]
+        scores.append(psnr(render, targets.images[one], weights))
+    return torch.cat(scores)

@@ -1,0 +1,116 @@
+"""What a refinement moves: the raw parameters of Gaussians, and small corrections of the given cameras."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..cameras import Cameras, rigid
+from ..gaussians import Gaussians
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Step sizes of Adam. Those of Gaussians are Kerbl et al.'s, but for the shorter run (docs/refine.md).
+
+    Args:
+        means: in units of the scene's extent; falls exponentially to `means_final` over the run.
+        means_final: in units of the scene's extent.
+        rotations: of quaternions.
+        log_scales: of the scales' logarithms.
+        opacity_logits: of the opacities' logits.
+        colors: of the constant harmonic.
+        harmonics: of the others, 1/20 of `colors` in the original.
+        camera_turns: in radians; falls as that of means does.
+        camera_shifts: in units of the scene's extent; falls as that of means does.
+        log_focal: of the logarithm of the shared focal factor; falls as that of means does.
+    """
+
+    means: float = 1.6e-4
+    means_final: float = 1.6e-6
+    rotations: float = 1e-3
+    log_scales: float = 5e-3
+    opacity_logits: float = 2.5e-2
+    colors: float = 2.5e-3
+    harmonics: float = 1.25e-4
+    camera_turns: float = 1e-3
+    camera_shifts: float = 1e-3
+    log_focal: float = 1e-3
+
+
+# Groups whose rate falls from the first to the last step.
+FALLING = ("means", "camera_turns", "camera_shifts", "log_focal")
+
+
+class SceneParameters(nn.Module):
+    """Gaussians and cameras as parameters of an optimiser.
+
+    Args:
+        gaussians: one set; where to start.
+        cameras: V cameras; where to start.
+        extent: a length in world units that steps are measured in.
+        optimize_cameras: whether poses move.
+        optimize_intrinsics: whether a factor of all focal lengths moves.
+    """
+
+    def __init__(
+        self,
+        gaussians: Gaussians,
+        cameras: Cameras,
+        extent: float,
+        optimize_cameras: bool,
+        optimize_intrinsics: bool,
+    ):
+        super().__init__()
+        self.given_cameras, self.extent = cameras, extent
+        self.means = nn.Parameter(gaussians.means.clone())
+        self.rotations = nn.Parameter(gaussians.rotations.clone())
+        self.log_scales = nn.Parameter(gaussians.log_scales)
+        self.opacity_logits = nn.Parameter(gaussians.opacity_logits)
+        self.colors = nn.Parameter(gaussians.spherical_harmonics[:, :1].clone())
+        self.harmonics = nn.Parameter(gaussians.spherical_harmonics[:, 1:].clone())
+        correction = cameras.intrinsics.new_zeros(len(cameras), 3)
+        self.camera_turns = nn.Parameter(correction.clone(), requires_grad=optimize_cameras)
+        self.camera_shifts = nn.Parameter(correction.clone(), requires_grad=optimize_cameras)
+        self.log_focal = nn.Parameter(correction.new_zeros(()), requires_grad=optimize_intrinsics)
+
+    def gaussians(self) -> Gaussians:
+        """The Gaussians as they are now, differentiable."""
+        harmonics = torch.cat([self.colors, self.harmonics], dim=1)
+        return Gaussians.from_raw(self.means, self.rotations, self.log_scales, self.opacity_logits, harmonics)
+
+    def cameras(self, index: Int[Tensor, "chosen"] | None = None) -> Cameras:
+        """Some or all of the cameras as they are now, differentiable; the given ones where nothing of them moves."""
+        index = torch.arange(len(self.given_cameras)) if index is None else index
+        cameras = self.given_cameras[index]
+        if self.camera_turns.requires_grad:
+            # Turned about a point in the scene ahead, so that what is seen there stays in its place. About their own
+            # centres, a turn and a shift would do nearly the same to the image: a valley that descent crawls along.
+            pivot = cameras.centers.new_tensor([0.0, 0.0, self.extent])
+            turn = torch.matrix_exp(cross_matrix(self.camera_turns[index]))
+            offset = pivot - turn @ pivot + self.extent * self.camera_shifts[index]  # in camera axes
+            centers = cameras.centers + (cameras.rotation @ offset[..., None])[..., 0]
+            cameras = replace(cameras, camera_to_world=rigid(cameras.rotation @ turn, centers))
+        if self.log_focal.requires_grad:
+            factor = torch.ones_like(cameras.intrinsics[0])
+            factor[:2, :2] = self.log_focal.exp()
+            cameras = replace(cameras, intrinsics=cameras.intrinsics * factor)
+        return cameras
+
+    def groups(self, rates: LearningRates) -> list[dict]:
+        """Parameter groups of an optimiser, named as the parameters are."""
+        lengths = {"means": rates.means * self.extent}
+        return [
+            {"name": name, "params": [parameter], "lr": lengths.get(name, getattr(rates, name))}
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad and parameter.numel()
+        ]
+
+
+def cross_matrix(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrices that take the cross product with vectors."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
