@@ -147,14 +147,19 @@ def in_tiles(
     means: Float[Tensor, "gaussians 2"], covariances: Float[Tensor, "gaussians 2 2"], pixels: Float[Tensor, "pixels 2"]
 ) -> Bool[Tensor, "pixels gaussians"]:
     """Whether a pixel's tile touches the square of three standard deviations around a Gaussian (Kerbl et al.)."""
-    middle = 0.5 * (covariances[:, 0, 0] + covariances[:, 1, 1])
-    spread = (middle.square() - determinant(covariances)).clamp(min=0.1).sqrt()
-    radius = (3 * (middle + spread).sqrt()).ceil()[:, None]
+    radius = three_deviations(covariances)[:, None]
     corner = means - 0.5  # the original counts pixels from the centre of the first one
     first = ((corner - radius) / TILE).trunc()
     last = ((corner + radius + TILE - 1) / TILE).trunc()
     tile = (pixels / TILE).floor()[:, None]
     return ((tile >= first) & (tile < last)).all(-1)
+
+
+def three_deviations(covariances: Float[Tensor, "gaussians 2 2"]) -> Float[Tensor, "gaussians"]:
+    """Three largest standard deviations in whole pixels, a little more for round Gaussians (Kerbl et al.)."""
+    middle = 0.5 * (covariances[:, 0, 0] + covariances[:, 1, 1])
+    spread = (middle.square() - determinant(covariances)).clamp(min=0.1).sqrt()
+    return (3 * (middle + spread).sqrt()).ceil()
 
 
 def composite(
