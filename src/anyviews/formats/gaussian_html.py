@@ -28,6 +28,9 @@ from .files import new_file
 # The renderers do not draw Gaussians that are fainter everywhere.
 MIN_OPACITY = 1 / 255
 
+# Parts of the viewer, in the order in which they need each other.
+SCRIPTS = ("shaders", "sorter", "renderer", "viewer", "controls")
+
 # One Gaussian: log_scale and opacity in 1/65535 of their range, rotation as modified Rodrigues parameters in 1/32767.
 RECORD = np.dtype(
     [("mean", "<f4", 3), ("log_scale", "<u2", 3), ("opacity", "<u2"), ("rotation", "<i2", 3), ("color", "<f2", 3)]
@@ -189,7 +192,6 @@ def _lens_and_pose(camera: Cameras, center: Float[Tensor, "3"]) -> dict[str, Any
 def _page(**parts: str) -> str:
     """The page with its scripts, and `{{name}}` replaced by the parts of that name."""
     folder = files(__package__) / "viewer"
-    for name in ("renderer", "viewer"):
-        parts[name] = (folder / f"{name}.js").read_text(encoding="utf-8")
+    parts["scripts"] = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     template = (folder / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)

@@ -115,7 +115,7 @@ def without_directions(gaussians: Gaussians, path: Path | str, where: str) -> Ga
     """The Gaussians with harmonics of degree 0, with a warning if that drops something."""
     if gaussians.degree > 0:
         warnings.warn(
-            f"{path}: {where} has one colour per Gaussian; its harmonics of degree 1 to {gaussians.degree} are dropped",
+            f"{path}: {where} has one colour per Gaussian; harmonics of degree 1 to {gaussians.degree} are dropped",
             stacklevel=3,
         )
     return gaussians.with_degree(0)

@@ -1,7 +1,7 @@
 """3D Gaussians as .spz (Niantic), about 20 bytes each without view-dependent colour; coded by gsply.
 
-The format's axes are those of OpenGL (y up, z backward), while Gaussians here and in PLY have OpenCV's: they are turned
-by half a turn about x on the way in and out, as the format's specification asks and gsply does not.
+The format's axes are those of OpenGL (y up, z backward), while Gaussians here and in PLY have OpenCV's: they are
+turned by half a turn about x on the way in and out, as the format's specification asks and gsply does not.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from ..gaussians import Gaussians
 from ..geometry.similarity import Similarity
 from .files import new_file
-from .raw_gaussians import RawGaussians, as_numpy, from_raw, to_raw
+from .raw_gaussians import RawGaussians, as_numpy, from_raw, to_raw, writable
 
 
 # Coordinates are 24-bit integers with so many bits behind the point.
@@ -39,15 +39,15 @@ def write_spz(gaussians: Gaussians, path: Path | str, overwrite: bool = False) -
     """
     import gsply
 
-    raw = to_raw(gaussians)
-    reach = raw.means.abs().max().item()
+    gaussians = writable(gaussians)
+    reach = gaussians.means.abs().max().item()
     bits = MAX_FRACTIONAL_BITS if reach == 0 else math.floor(math.log2((2**COORDINATE_BITS - 1) / reach))
     if bits < 1:
         raise ValueError(
-            f"{path}: .spz holds coordinates up to {2 ** (COORDINATE_BITS - 1)} but the Gaussians reach {reach:g}; move "
-            "them to the origin or choose another unit"
+            f"{path}: .spz holds coordinates up to {2 ** (COORDINATE_BITS - 1)} but the Gaussians reach {reach:g}; "
+            "move them to the origin or choose another unit"
         )
-    data = gsply_data(to_raw(gaussians.detach().to("cpu", torch.float32).transform(HALF_TURN)))
+    data = gsply_data(to_raw(gaussians.transform(HALF_TURN)))
     with new_file(path, overwrite) as temporary:
         gsply.write_spz(temporary, data, fractional_bits=min(bits, MAX_FRACTIONAL_BITS))
 
