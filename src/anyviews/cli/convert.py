@@ -1,18 +1,18 @@
-"""`anyviews convert`: photos, cameras and scenes from one format to another."""
+"""`anyviews convert`: photos, cameras, points, Gaussians and meshes from one format to another."""
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..formats import SCENE_FORMATS, VIEW_FORMATS, load_points, load_views, save_scene, save_views
-from ..formats.detect import format_of
-from ..formats.npz import read_npz
-from ..scene import PointCloud, Scene
-from ..views import Views
+from ..formats import SCENE_FORMATS, VIEW_FORMATS, load_points, load_scene, load_views, save_scene, save_views
+from ..formats.scene_files import SCENE_SUFFIXES, format_of
+from ..gaussians import Gaussians
+from ..scene import Scene
 
 
-HELP = "convert photos with cameras, or a scene, to another format"
+HELP = "convert photos with cameras, points, Gaussians, a mesh or a scene to another format"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="IN",
-        help="folder with cameras.json, transforms.json or a COLMAP model, or a scene's .npz file",
+        help="folder with cameras.json, transforms.json or a COLMAP model, or a scene, points, Gaussians or a mesh "
+        f"({', '.join(SCENE_SUFFIXES)})",
     )
     parser.add_argument("output", metavar="OUT", help="folder or file to write")
-    parser.add_argument("--format", choices=SCENE_FORMATS, help="format of OUT (default: by its ending)")
+    parser.add_argument(
+        "--format",
+        choices=SCENE_FORMATS,
+        help="format of OUT (default: by its ending; .ply holds Gaussians where IN has some)",
+    )
     parser.add_argument("--size", metavar="HxW", help="fit every photo to this height and width, e.g. 288x384")
+    parser.add_argument("--min-opacity", type=float, metavar="X", help="leave out Gaussians with less, e.g. 0.005")
+    parser.add_argument(
+        "--degree",
+        type=int,
+        choices=range(4),
+        help="degree of the Gaussians' harmonics to keep; 0 drops what colours do by direction",
+    )
     parser.add_argument("--fps", type=float, default=24, help="frames per second of mp4 (default: 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
 
@@ -38,27 +50,32 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     inside = output.exists() and output.resolve().is_relative_to(source.resolve())
     if inside or source.resolve().is_relative_to(output.resolve()):
         raise ValueError(f"the output {output} exists and is part of the input {source}, or holds it; give another")
-    if source.suffix.lower() == ".npz" and size is None:
-        scene = read_npz(source)
-        save_scene(scene, output, format, arguments.fps, arguments.overwrite)
-        return _summary(arguments, format, scene.images, scene.points, len(scene))
-    views, points = load_views(source, size), load_points(source)
-    if views.cameras is None:
-        raise ValueError(f"{source} has photos without cameras; convert needs cameras.json, transforms.json or COLMAP")
-    if format in VIEW_FORMATS:
+    is_scene = source.suffix.lower() in SCENE_SUFFIXES and not source.is_dir()
+    if format in VIEW_FORMATS and not is_scene:
+        # views keep the masks, which a scene has no place for
+        views, points = load_views(source, size), load_points(source)
+        if views.cameras is None:
+            raise ValueError(
+                f"{source} has photos without cameras; convert needs cameras.json, transforms.json or COLMAP"
+            )
         save_views(views, output, format, points, arguments.overwrite)
-    else:
-        save_scene(_scene(views, points), output, format, arguments.fps, arguments.overwrite)
-    return _summary(arguments, format, views.images, points, len(views))
+        return _summary(arguments, format, Scene(views.cameras, views.images, points=points))
+    scene = _prepared(load_scene(source, size), arguments)
+    format = arguments.format or format_of(output, scene)
+    save_scene(scene, output, format, arguments.fps, arguments.overwrite)
+    return _summary(arguments, format, scene)
 
 
 def describe(summary: dict[str, Any]) -> str:
     """The summary in words."""
     size = f" of {summary['height']}x{summary['width']}" if "height" in summary else ""
-    points = f" and {summary['points']} points" if summary["points"] else ""
-    return (
-        f"{summary['views']} views{size}{points} from {summary['input']} to {summary['output']} ({summary['format']})"
-    )
+    parts = [f"{summary['views']} views{size}"] if summary["views"] else []
+    parts += [
+        f"{summary[name]} {label}"
+        for name, label in (("points", "points"), ("gaussians", "Gaussians"), ("faces", "faces"))
+        if summary[name]
+    ]
+    return f"{' and '.join(parts)} from {summary['input']} to {summary['output']} ({summary['format']})"
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -69,14 +86,26 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _scene(views: Views, points: PointCloud | None) -> Scene:
-    return Scene(views.cameras, views.images, views.depths, points=points, names=views.names, scale="aligned")
+def _prepared(scene: Scene, arguments: argparse.Namespace) -> Scene:
+    """The scene as it will be written: what the options leave of it, and what the output needs and it has not yet."""
+    if arguments.min_opacity is None and arguments.degree is None:
+        return scene
+    if scene.gaussians is None:
+        raise ValueError(f"--min-opacity and --degree are about Gaussians; {arguments.input} has none")
+    return replace(scene, gaussians=_chosen(scene.gaussians, arguments))
 
 
-def _summary(
-    arguments: argparse.Namespace, format: str, images: Any, points: PointCloud | None, count: int
-) -> dict[str, Any]:
-    summary = {"input": arguments.input, "output": arguments.output, "format": format, "views": count}
-    if images is not None:
-        summary.update(height=images.shape[-2], width=images.shape[-1])
-    return {**summary, "points": 0 if points is None else len(points)}
+def _chosen(gaussians: Gaussians, arguments: argparse.Namespace) -> Gaussians:
+    if arguments.min_opacity is not None:
+        gaussians = gaussians.prune(min_opacity=arguments.min_opacity)
+    if arguments.degree is not None:
+        gaussians = gaussians.with_degree(min(arguments.degree, gaussians.degree))
+    return gaussians
+
+
+def _summary(arguments: argparse.Namespace, format: str, scene: Scene) -> dict[str, Any]:
+    summary = {"input": arguments.input, "output": arguments.output, "format": format, "views": len(scene)}
+    if scene.images is not None:
+        summary.update(height=scene.images.shape[-2], width=scene.images.shape[-1])
+    counts = {"points": scene.points, "gaussians": scene.gaussians, "faces": scene.mesh}
+    return {**summary, **{name: 0 if part is None else len(part) for name, part in counts.items()}}

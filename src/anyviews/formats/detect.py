@@ -1,25 +1,25 @@
-"""Choosing the reader by what is in a folder, and the writer by name or file ending."""
+"""Photos with cameras: choosing the reader by what is in a folder, and the writer by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
 
 from ..scene import PointCloud, Scene
 from ..views import Views
 from . import cameras_json, transforms_json
 from .cameras_json import read_cameras_json, write_cameras_json
 from .colmap import MODEL_FOLDERS, find_colmap, read_colmap, read_colmap_points, write_colmap
-from .depth_png import write_depth_folder
-from .image_folder import read_image_folder, write_image_folder
+from .image_folder import read_image_folder
 from .json_files import json_frames, read_json
-from .npz import read_npz, write_npz
+from .npz import read_npz
 from .photos import PHOTO_SUFFIXES, is_photo
 from .transforms_json import read_transforms_json, write_transforms_json
 
 
-# Folders of photos with cameras, which every reader of other projects knows; then results.
+# Folders of photos with cameras, which every reader of other projects knows.
 VIEW_FORMATS = ("colmap", "colmap-text", "transforms", "cameras-json")
-SCENE_FORMATS = (*VIEW_FORMATS, "npz", "ply", "depth", "png", "mp4")
-FORMAT_OF_SUFFIX = {".npz": "npz", ".ply": "ply", ".mp4": "mp4"}
 
 
 def load_views(
@@ -60,7 +60,7 @@ def load_views(
     raise _nothing_found(path)
 
 
-def load_points(path: Path | str) -> PointCloud | None:
+def load_view_points(path: Path | str) -> PointCloud | None:
     """The points that come with a folder's photos (a COLMAP model's), or None."""
     return read_colmap_points(path) if Path(path).is_dir() and _is_colmap(Path(path)) else None
 
@@ -92,72 +92,24 @@ def save_views(
         write_cameras_json(views, path, overwrite)
 
 
-def save_scene(
-    scene: Scene, path: Path | str, format: str | None = None, fps: float = 24, overwrite: bool = False
-) -> None:
-    """Write a scene: all of it (npz), its points (ply), depth maps (depth), images (png, mp4), or a dataset folder.
-
-    Args:
-        scene: any scene that has what the format holds.
-        path: a file for npz, ply and mp4, else a new or empty folder.
-        format: one of SCENE_FORMATS; None takes it from the file ending.
-        fps: frames per second of mp4.
-        overwrite: whether an existing file, or folder with content, may be replaced.
-
-    Raises:
-        ValueError: if the format is unknown, or the scene has nothing that it holds.
-    """
-    format = format or format_of(path)
-    if format not in SCENE_FORMATS:
-        raise ValueError(f"unknown format {format!r}; accepted are {', '.join(SCENE_FORMATS)}")
-    if format == "npz":
-        write_npz(scene, path, overwrite)
-    elif format == "ply":
-        # the optional formats' libraries load only when they are used
-        from .ply import write_ply
-
-        write_ply(scene.point_cloud(), path, overwrite)
-    elif format == "depth":
-        write_depth_folder(scene, path, overwrite)
-    elif format == "png":
-        write_image_folder(_images(scene, format).images, path, scene.names, overwrite)
-    elif format == "mp4":
-        from .video import write_video
-
-        write_video(_images(scene, format).images, path, fps, overwrite)
-    else:
-        save_views(views_of_scene(scene, format), path, format, scene.points, overwrite)
-
-
-def format_of(path: Path | str) -> str:
-    """The format that a file ending stands for.
-
-    Raises:
-        ValueError: if it stands for none, as of a folder.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMAT_OF_SUFFIX:
-        raise ValueError(
-            f"{path}: the ending {suffix!r} names no format; end it in {', '.join(FORMAT_OF_SUFFIX)} or give the "
-            f"format, one of {', '.join(SCENE_FORMATS)}"
-        )
-    return FORMAT_OF_SUFFIX[suffix]
-
-
 def views_of_scene(scene: Scene, format: str = "views") -> Views:
     """A scene's images, cameras and depth as Views.
 
     Raises:
         ValueError: if the scene has no images.
     """
-    scene = _images(scene, format)
-    return Views(scene.images, scene.cameras, depths=scene.depths, names=scene.names)
+    return Views(images_of_scene(scene, format), scene.cameras, depths=scene.depths, names=scene.names)
 
 
-def _images(scene: Scene, format: str) -> Scene:
+def images_of_scene(scene: Scene, format: str) -> Float[Tensor, "views 3 height width"]:
+    """A scene's images [V, 3, H, W].
+
+    Raises:
+        ValueError: if there are none.
+    """
     if scene.images is None:
         raise ValueError(f"the scene has no images, which {format} holds; write npz, or ply for its points")
-    return scene
+    return scene.images
 
 
 def _is_colmap(path: Path) -> bool:
@@ -178,7 +130,7 @@ def _load_file(path: Path, size: tuple[int, int] | None, select: Sequence[int] |
         return read_image_folder([path], size, select)
     raise ValueError(
         f"{path} is of no known kind; accepted are folders, cameras.json, transforms.json, .npz and photos "
-        f"({', '.join(PHOTO_SUFFIXES)})"
+        f"({', '.join(PHOTO_SUFFIXES)}); load_scene also reads .ply, .splat, .spz, .glb and .obj"
     )
 
 

@@ -66,7 +66,8 @@ def write_obj(mesh: Mesh, path: Path | str, overwrite: bool = False) -> None:
 def read_mesh(path: Path | str) -> Mesh:
     """Read a .glb, .obj or PLY file as one mesh: all its parts where they stand, polygons cut into triangles.
 
-    Colours are those of the vertices, or of a texture at the vertices, in 8 bits.
+    Colours are those of the vertices, or of a texture at the vertices, in 8 bits; parts that have none are white where
+    others have some.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -101,16 +102,18 @@ def _load(path: Path) -> Mesh:
     if not parts:
         raise ValueError("the file has no faces")
     starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])]).tolist()
-
-    def together(name: str) -> torch.Tensor | None:
-        values = [getattr(part, name) for part in parts]
-        return None if any(value is None for value in values) else torch.cat(values)
-
+    colors, normals = [part.vertex_colors for part in parts], [part.vertex_normals for part in parts]
+    if any(color is not None for color in colors):
+        # glTF's colour of what has none
+        colors = [
+            torch.ones_like(part.vertices) if color is None else color
+            for part, color in zip(parts, colors, strict=True)
+        ]
     return Mesh(
-        together("vertices"),
+        torch.cat([part.vertices for part in parts]),
         torch.cat([part.faces + start for part, start in zip(parts, starts, strict=True)]),
-        together("vertex_colors"),
-        together("vertex_normals"),
+        None if colors[0] is None else torch.cat(colors),
+        None if any(normal is None for normal in normals) else torch.cat(normals),
     )
 
 

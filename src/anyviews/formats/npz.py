@@ -2,27 +2,34 @@
 
 Arrays: `intrinsics` [V, 3, 3] and `camera_to_world` [V, 4, 4] (OpenCV axes, pixel centres at .5), `image_sizes` [V, 2]
 (height, width), `names` [V], `scale`, and where known `images` uint8 [V, H, W, 3], `depths` and `depth_uncertainty`
-float32 [V, H, W] (0 = unknown depth), `point_positions` [N, 3], `point_colors` uint8 [N, 3], `point_confidence` [N].
+float32 [V, H, W] (0 = unknown depth), `point_positions` [N, 3], `point_colors` uint8 [N, 3], `point_confidence` [N];
+`gaussian_means` [N, 3], `gaussian_rotations` [N, 4], `gaussian_scales` [N, 3], `gaussian_opacities` [N] and
+`gaussian_spherical_harmonics` [N, K, 3] as in `Gaussians`; `mesh_vertices` [V, 3], `mesh_faces` [F, 3],
+`mesh_vertex_colors` and `mesh_vertex_normals` [V, 3].
 """
 
 import zipfile
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
 
 from ..cameras import Cameras
+from ..gaussians import FIELDS, Gaussians
+from ..mesh import Mesh
 from ..scene import PointCloud, Scale, Scene
 from .files import new_file
 from .image_folder import to_uint8
 
 
+MESH_FIELDS = ("vertices", "faces", "vertex_colors", "vertex_normals")
+Part = TypeVar("Part", Gaussians, Mesh)
 REQUIRED = ("intrinsics", "camera_to_world", "image_sizes", "names", "scale")
 
 
 def write_npz(scene: Scene, path: Path | str, overwrite: bool = False) -> None:
-    """Write a scene as arrays; images are stored in 8 bits, everything else exactly.
+    """Write a scene as arrays; images and the colours of points are stored in 8 bits, everything else exactly.
 
     Args:
         scene: any scene.
@@ -42,6 +49,11 @@ def write_npz(scene: Scene, path: Path | str, overwrite: bool = False) -> None:
         arrays["point_positions"] = scene.points.positions
         if scene.points.confidence is not None:
             arrays["point_confidence"] = scene.points.confidence
+    for kind, names, part in (("gaussian", FIELDS, scene.gaussians), ("mesh", MESH_FIELDS, scene.mesh)):
+        if part is not None:
+            part.validate()
+            values = {f"{kind}_{name}": getattr(part, name) for name in names}
+            arrays.update({name: value for name, value in values.items() if value is not None})
     arrays = {name: value.detach().cpu().numpy() for name, value in arrays.items()}
     if scene.images is not None:
         arrays["images"] = to_uint8(scene.images.movedim(1, -1))
@@ -79,4 +91,19 @@ def read_npz(path: Path | str) -> Scene:
         points = PointCloud(tensors["point_positions"], colors, tensors.get("point_confidence"))
     maps = {name: tensors[name][:, None] for name in ("depths", "depth_uncertainty") if name in tensors}
     images = tensors["images"].movedim(-1, 1).float() / 255 if "images" in tensors else None
-    return Scene(cameras.validate(names=names), images=images, points=points, names=names, scale=scale, **maps)
+    try:
+        parts = {
+            "gaussians": _part(tensors, Gaussians, "gaussian", FIELDS),
+            "mesh": _part(tensors, Mesh, "mesh", MESH_FIELDS),
+        }
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return Scene(
+        cameras.validate(names=names), images=images, points=points, names=names, scale=scale, **maps, **parts
+    )
+
+
+def _part(tensors: dict[str, torch.Tensor], kind: type[Part], prefix: str, fields: tuple[str, ...]) -> Part | None:
+    """The Gaussians or the mesh among the arrays, or None."""
+    values = {name: tensors[f"{prefix}_{name}"] for name in fields if f"{prefix}_{name}" in tensors}
+    return kind(**values).validate() if values else None
