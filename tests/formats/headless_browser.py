@@ -1,6 +1,7 @@
 """A headless Chromium driven over its debugging pipe (Chrome DevTools Protocol), with software WebGL."""
 
 import base64
+import fcntl
 import io
 import itertools
 import json
@@ -50,7 +51,7 @@ class HeadlessBrowser:
 
         def connect() -> None:
             # the protocol wants descriptors 3 and 4; copies above them, so that neither overwrites the other's source
-            high = [os.dup2(descriptor, 40 + i) for i, descriptor in enumerate((from_us, to_us))]
+            high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in (from_us, to_us)]
             for wanted, descriptor in zip((3, 4), high, strict=True):
                 os.dup2(descriptor, wanted)
 
@@ -95,7 +96,9 @@ class HeadlessBrowser:
                 return answer["result"]
             self._note(answer)
 
-    def open(self, page: Path, settings: str = "", width: int = 320, height: int = 240, state: str = "settled") -> None:
+    def open(
+        self, page: Path, settings: str = "", width: int = 320, height: int = 240, state: str = "settled"
+    ) -> None:
         """Open a page from disk in a window of so many pixels and wait until it says that it is in `state`."""
         self.resize(width, height)
         self.send("Page.navigate", url="about:blank")

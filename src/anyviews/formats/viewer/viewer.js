@@ -17,11 +17,13 @@ const UPS = {
 };
 
 // Gaussians whose centre is not farther along the camera's axis are left out, as by render_gaussians; in scenes much
-// smaller than this, a thousandth of their radius.
+// smaller than this, a hundredth of their radius.
 const NEAR = 0.01;
 
 const FIELD_OF_VIEW = 50; // degrees, of the first view without cameras
+const FIRST_ELEVATION = 0.25; // radians above the horizon, of the same
 const STEEPEST = 1.55; // radians between the horizon and where a camera that turns may look
+const NEAREST = 0.02, FARTHEST = 1000; // that the camera turns about, in radii of the scene
 const LARGEST_PIXEL_RATIO = 2; // finer screens are slow and look the same
 
 const element = (id) => document.getElementById(id);
@@ -88,15 +90,16 @@ class Viewer {
     this.canvas = canvas;
     this.scene = JSON.parse(element("scene").textContent);
     const records = new Uint32Array(bytesOf("records").buffer);
-    this.means = new Float32Array(3 * (records.length / 8));
     const numbers = new Float32Array(records.buffer);
-    for (let i = 0; i < records.length / 8; i++) this.means.set(numbers.subarray(8 * i, 8 * i + 3), 3 * i);
+    this.means = new Float32Array(3 * (records.length / 8));
+    for (let i = 0; i < this.means.length; i++) this.means[i] = numbers[8 * Math.floor(i / 3) + (i % 3)];
     this.renderer = new GaussianRenderer(gl, records, bytesOf("coefficients"), this.scene);
-    this.near = Math.min(NEAR, this.scene.radius / 1000);
+    this.near = Math.min(NEAR, this.scene.radius / 100);
     this.look = { size: 1, degree: this.scene.degree, background: "black", up: "+y" };
-    this.revision = 0; // of the pose, of the one that the order belongs to, and of the one asked for
-    this.sorted = -1;
-    this.keys = new Set();
+    this.revision = 0; // of the pose
+    this.sorted = -1; // revision that the order of the Gaussians belongs to
+    this.keys = new Set(); // held now
+    this.shifted = false;
     this.pointers = new Map();
     this.sorter = new BackgroundSorter(this.means, (view, order) => {
       this.renderer.setOrder(order);
@@ -119,6 +122,7 @@ class Viewer {
       const upright = UPS[this.look.up];
       this.up = upright.up;
       this.start(frontCamera(upright, this.scene.radius), -1, false);
+      this.orbit(0, FIRST_ELEVATION);
     }
   }
 
@@ -158,10 +162,11 @@ class Viewer {
 
   orbit(right, down) {
     const { camera } = this, axis = column(camera.rotation, 2);
-    const pivot = along(camera.center, axis, this.distance);
+    const pivot = along(camera.center, axis, this.distance), level = cross(axis, this.up);
+    const length = Math.hypot(...level);
+    const sideways = length > 1e-3 ? level.map((value) => value / length) : column(camera.rotation, 0);
     const steepness = Math.asin(clamp(dot(axis, this.up), -1, 1)), limit = Math.max(Math.abs(steepness), STEEPEST);
     const pitch = clamp(steepness - down, -limit, limit) - steepness;
-    const sideways = column(camera.rotation, 0);
     const turn = (vector) => turned(turned(vector, sideways, pitch), this.up, -right);
     const [x, y, z] = [0, 1, 2].map((i) => turn(column(camera.rotation, i)));
     camera.rotation = [0, 1, 2].flatMap((i) => [x[i], y[i], z[i]]);
@@ -171,17 +176,17 @@ class Viewer {
 
   // So that what lies at the turning distance follows a pointer that moves by so many pixels of the canvas.
   pan(right, down) {
-    const { camera, view } = this;
-    const center = along(camera.center, column(camera.rotation, 0), (-right * this.distance) / view.focal[0]);
-    camera.center = along(center, column(camera.rotation, 1), (-down * this.distance) / view.focal[1]);
+    const { camera, canvas } = this, { focal } = fitted(camera, this.exact, canvas.width, canvas.height);
+    const center = along(camera.center, column(camera.rotation, 0), (-right * this.distance) / focal[0]);
+    camera.center = along(center, column(camera.rotation, 1), (-down * this.distance) / focal[1]);
     this.leave();
   }
 
+  // Towards the point that the camera turns about; near to it, that point moves on ahead.
   zoom(factor) {
-    const distance = clamp(this.distance * factor, 0.002 * this.scene.radius, 1000 * this.scene.radius);
-    const { camera } = this;
-    camera.center = along(camera.center, column(camera.rotation, 2), this.distance - distance);
-    this.distance = distance;
+    const { camera, scene } = this, forward = this.distance * (1 - factor);
+    camera.center = along(camera.center, column(camera.rotation, 2), forward);
+    this.distance = clamp(this.distance - forward, NEAREST * scene.radius, FARTHEST * scene.radius);
     this.leave();
   }
 
@@ -196,14 +201,14 @@ class Viewer {
     this.scheduled = false;
     const elapsed = time - this.lastTime;
     this.lastTime = time;
-    this.moveByKeys(clamp(elapsed || 0, 1, 100) / 1000);
+    this.moveByKeys((elapsed < 100 ? elapsed : 16) / 1000); // the first frame after a rest takes no leap
     this.resize();
-    this.view = {
+    const view = {
       ...fitted(this.camera, this.exact, this.canvas.width, this.canvas.height),
       rotation: this.camera.rotation, center: this.camera.center, near: this.near, revision: this.revision,
     };
-    if (this.sorted !== this.revision) this.sorter.request(this.view);
-    this.renderer.draw(this.view, { ...this.look, ...BACKGROUNDS[this.look.background] });
+    if (this.sorted !== this.revision) this.sorter.request(view);
+    this.renderer.draw(view, { ...this.look, ...BACKGROUNDS[this.look.background] });
     this.showState(elapsed);
     if (this.keys.size) this.invalidate();
     else if (this.sorted === this.revision && !this.scheduled) document.documentElement.dataset.state = "settled";
@@ -223,7 +228,7 @@ class Viewer {
     const out = pressed("-") - pressed("+");
     const pixels = 0.5 * this.canvas.height * seconds;
     if (right || down) {
-      if (pressed("Shift")) this.pan(-right * pixels, -down * pixels);
+      if (this.shifted) this.pan(-right * pixels, -down * pixels);
       else this.orbit(-1.2 * right * seconds, -1.2 * down * seconds);
     }
     if (out) this.zoom(Math.exp(1.2 * out * seconds));
