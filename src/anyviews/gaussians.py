@@ -198,12 +198,13 @@ class Gaussians:
         Raises:
             ValueError: if none does.
         """
+        self._require_one_set("crop")
         inside = ((self.means >= low) & (self.means <= high)).all(-1)
         if not inside.any():
-            raise ValueError(
-                f"no Gaussian lies between {low.tolist()} and {high.tolist()}; their means span "
-                f"{self.means.flatten(0, -2).amin(0).tolist()} to {self.means.flatten(0, -2).amax(0).tolist()}"
-            )
+            span = "there are none"
+            if len(self):
+                span = f"their means span {self.means.amin(0).tolist()} to {self.means.amax(0).tolist()}"
+            raise ValueError(f"no Gaussian lies between {low.tolist()} and {high.tolist()}; {span}")
         return self.select(inside)
 
     def prune(self, min_opacity: float = 0.0, percentile: float = 0.0) -> "Gaussians":
@@ -216,6 +217,7 @@ class Gaussians:
         Raises:
             ValueError: if nothing would remain.
         """
+        self._require_one_set("prune")
         if not 0 <= percentile < 100:
             raise ValueError(f"percentile is {percentile}; accepted are 0 (keep all) up to, not including, 100")
         faint = self.opacities.argsort(stable=True)[: int(len(self) * percentile / 100)]
