@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from .compiler import compiled
+from .blending import SUMS
+from .compiler import Kernel
 
 
 # Pairs of a Gaussian and a tile that are held at once.
 PAIRS_PER_WINDOW = 1 << 22
 
 
-@compiled
+@Kernel
 def add_corners(rectangles, corners):
     """Mark the corners of rectangles of tiles [N, 4]; the sums over both axes of `corners` then count them."""
     for i in range(rectangles.shape[0]):
@@ -21,7 +22,7 @@ def add_corners(rectangles, corners):
             corners[bottom, right] += 1
 
 
-@compiled
+@Kernel
 def fill_lists(first, last, order, rectangles, window, offsets, members):
     """Write the lists of the tile rows first .. last - 1 of a window, in the given order of Gaussians."""
     columns = window[1] - window[0]
@@ -39,24 +40,25 @@ def fill_lists(first, last, order, rectangles, window, offsets, members):
                 ends[at + x] += 1
 
 
-@compiled
-def add_pairs(first, last, offsets, members, starts, used, pairs, sums):
+@Kernel
+def add_pairs(first, last, lists, pairs, values, sums):
     """Add up what pairs of Gaussians first .. last - 1 with tiles hold, tile by tile.
 
     Args:
         first, last: Gaussians.
-        offsets, members: lists of the tiles.
-        starts: [tiles], the row in `pairs` of a tile's first Gaussian.
-        used: [tiles], how many of each list have a row in `pairs`.
-        pairs: [pairs, S].
-        sums: [gaussians, S], added to.
+        lists, pairs: as in `blend_tiles_backward`.
+        values: [pairs, 10], what it wrote.
+        sums: [gaussians, 10], added to.
     """
+    _, offsets, members = lists
+    starts, used = pairs
     for tile in range(used.shape[0]):
         for place in range(used[tile]):
             i = members[offsets[tile] + place]
             if first <= i < last:
-                for value in range(pairs.shape[1]):
-                    sums[i, value] += pairs[starts[tile] + place, value]
+                at = starts[tile] + place
+                for value in range(SUMS):
+                    sums[i, value] += values[at, value]
 
 
 def tile_counts(rectangles: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -7,8 +7,7 @@ tile. They are added up elsewhere in a fixed order, so that nothing depends on w
 A Gaussian comes as two records, written by the projection:
 
 - `placed`, float64: the mean (x, y) in pixels and the first row (p, q) of the factor of its scaled precision,
-- `shaded`, float32: the factor's last entry r, opacity, red, green, blue, depth, half the height of its box in pixels,
-  and the falloff beyond which it does not reach 1/255,
+- `shaded`, float32: the factor's last entry r, opacity, red, green, blue, depth, and half the height of its box,
 
 so that the falloff exp(-16 (u^2 + v^2)) at an offset (x, y) has u = p x + q y and v = r y. Thin diagonal Gaussians
 keep their accuracy in this form, where a quadratic in x and y would lose it to cancellation.
@@ -18,24 +17,24 @@ import math
 
 import numpy as np
 
-from .compiler import compiled
+from .compiler import Kernel, helper
 from .lanes import any_lane, choose, load, ramp, spread, store, total
 
 
 # Values of `placed`, `shaded` and the sums of a pair.
-PLACED, SHADED, SUMS = 4, 8, 10
+PLACED, SHADED, SUMS = 4, 7, 10
 
 # The falloff is a power of this, which keeps the argument of the series small.
 POWER = 16
 
 SIDE = 16
 AREA = SIDE * SIDE
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+ZERO, ONE = np.float32(0), np.float32(1)
 LOWEST = np.float32(-6 / POWER)  # exp(-6) is below 1/255
 SIXTH, FIFTH, FOURTH, THIRD, HALF = (np.float32(1 / math.factorial(n)) for n in (6, 5, 4, 3, 2))
 
 
-@compiled
+@helper
 def exponential(values):
     """exp(16 x) of a row between LOWEST and 0, to 2e-6 of its value."""
     values = choose(values > LOWEST, values, LOWEST)
@@ -51,7 +50,7 @@ def exponential(values):
     return series * series
 
 
-@compiled
+@helper
 def row_range(mean_y, reach, top):
     """The first row of a tile that a Gaussian's box reaches, and the one after the last."""
     low = max(0.0, np.ceil(mean_y - reach - 0.5) - top)
@@ -59,20 +58,22 @@ def row_range(mean_y, reach, top):
     return int(low), int(high)
 
 
-@compiled
-def blend_tiles(first, last, window, offsets, members, placed, shaded, limits, out, light, stops):
+@Kernel
+def blend_tiles(first, last, lists, records, limits, out, light, stops):
     """Blend the tiles first .. last - 1 of a window.
 
     Args:
         first, last: numbers of tiles, row by row within the window.
-        window: first and last + 1 tile column, first and last + 1 tile row.
-        offsets, members: the Gaussians of tile t, front to back, are members[offsets[t] : offsets[t + 1]].
-        placed, shaded: records of the Gaussians.
+        lists: the window (first and last + 1 tile column, first and last + 1 tile row), offsets and members: the
+            Gaussians of tile t, front to back, are members[offsets[t] : offsets[t + 1]].
+        records: `placed` and `shaded`, of the Gaussians.
         limits: float32, least and largest opacity at a pixel, and the transmittance that finishes a pixel.
         out: [5, H, W], written: red, green, blue, alpha, accumulated depth.
         light: [H, W], written: transmittance behind the last Gaussian that counts.
         stops: [H, W], written: place in the tile's list of the Gaussian that finished the pixel, else the length.
     """
+    window, offsets, members = lists
+    placed, shaded = records
     height, width = light.shape
     least, most, finished = limits
     across = window[1] - window[0]
@@ -99,16 +100,13 @@ def blend_tiles(first, last, window, offsets, members, placed, shaded, limits, o
             i = members[start + place]
             mean_x, mean_y, p, q = placed[i, 0], placed[i, 1], placed[i, 2], placed[i, 3]
             r, opacity, red, green, blue = shaded[i, 0], shaded[i, 1], shaded[i, 2], shaded[i, 3], shaded[i, 4]
-            depth, reach, farthest = shaded[i, 5], shaded[i, 6], shaded[i, 7]
+            depth, reach = shaded[i, 5], shaded[i, 6]
             offset_x, step = left + 0.5 - mean_x, np.float32(p)
             low, high = row_range(mean_y, reach, top)
             for y in range(low, high):
                 offset_y = top + y + 0.5 - mean_y
                 u0 = np.float32(p * offset_x + q * offset_y)
                 v = r * np.float32(offset_y)
-                nearest = max(ZERO, max(u0, -(u0 + np.float32(15) * step)))
-                if nearest * nearest + v * v > farthest:
-                    continue
                 at = y * SIDE
                 u = lanes * step + u0
                 alpha = exponential(spread(-v * v) - u * u) * opacity
@@ -141,21 +139,21 @@ def blend_tiles(first, last, window, offsets, members, placed, shaded, limits, o
                 out[4, top + y, left + x] = state[at + 4 * AREA]
 
 
-@compiled
-def blend_tiles_backward(
-    first, last, window, offsets, members, starts, used, placed, shaded, limits, slopes, light, stops, sums
-):
+@Kernel
+def blend_tiles_backward(first, last, lists, pairs, records, limits, slopes, light, stops, sums):
     """Gradients of the tiles first .. last - 1 of a window.
 
     Args:
-        first, last, window, offsets, members, placed, shaded, limits, light, stops: as in `blend_tiles`.
-        starts: [tiles], the row of `sums` of a tile's first Gaussian.
-        used: [tiles], how many Gaussians of its list a tile looked at.
+        first, last, lists, records, limits, light, stops: as in `blend_tiles`.
+        pairs: for each tile the row of `sums` of its first Gaussian, and how many Gaussians of its list it looked at.
         slopes: [5, H, W], derivatives of a loss by what `blend_tiles` wrote to `out`.
         sums: [pairs, 10], written: with e the derivative by the logarithm of a pixel's opacity, u as above and y the
             vertical offset, the sums over pixels of e, eu, euu, ey, eyu and eyy, and the derivatives by red, green,
             blue and depth.
     """
+    window, offsets, members = lists
+    starts, used = pairs
+    placed, shaded = records
     height, width = light.shape
     least, most, _ = limits
     across = window[1] - window[0]
@@ -186,7 +184,7 @@ def blend_tiles_backward(
             i = members[start + place]
             mean_x, mean_y, p, q = placed[i, 0], placed[i, 1], placed[i, 2], placed[i, 3]
             r, opacity, red, green, blue = shaded[i, 0], shaded[i, 1], shaded[i, 2], shaded[i, 3], shaded[i, 4]
-            depth, reach, farthest = shaded[i, 5], shaded[i, 6], shaded[i, 7]
+            depth, reach = shaded[i, 5], shaded[i, 6]
             offset_x, step = left + 0.5 - mean_x, np.float32(p)
             number = np.float32(place)
             low, high = row_range(mean_y, reach, top)
@@ -196,9 +194,6 @@ def blend_tiles_backward(
                 u0 = np.float32(p * offset_x + q * offset_y)
                 dy = np.float32(offset_y)
                 v = r * dy
-                nearest = max(ZERO, max(u0, -(u0 + np.float32(15) * step)))
-                if nearest * nearest + v * v > farthest:
-                    continue
                 at = y * SIDE
                 u = lanes * step + u0
                 raw = exponential(spread(-v * v) - u * u) * opacity

@@ -11,43 +11,40 @@ from .projection import CAMERA_VALUES, project, project_backward
 from .workers import balanced_ranges, equal_ranges, run, worker_count
 
 
-# What is kept from the forward for the backward pass, beyond the pixels; the rest is computed again.
-KEPT_BYTES = 1 << 28
-
 # Gaussians are projected in chunks of this size, whatever the number of threads: each adds up its share of the
-# cameras' gradients, in this order.
+# cameras' gradients, and the shares are added in order.
 CHUNK = 4096
 
 # What a tile costs without any Gaussian, in Gaussians.
 EMPTY_TILE = 4
 
-
-@dataclass(frozen=True)
-class Lists:
-    """Tile by tile, the Gaussians of one window front to back.
-
-    Args:
-        window: first and last + 1 tile column, first and last + 1 tile row.
-        offsets: [tiles + 1] into `members`, row by row within the window.
-        members: [pairs], indices of Gaussians.
-    """
-
-    window: np.ndarray
-    offsets: np.ndarray
-    members: np.ndarray
+# Window, offsets and members, see `blend_tiles`.
+Lists = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Projected Gaussians of one view: the records of `project`, and their order front to back."""
+    """Projected Gaussians of one view.
 
-    placed: np.ndarray
-    shaded: np.ndarray
+    Args:
+        records: `placed` [N, 4] and `shaded` [N, 7], see `blending`.
+        rectangles: [N, 4], the tiles that each Gaussian touches.
+        order: indices of those that touch any, front to back.
+        counts: [rows, columns], how many touch each tile.
+        windows: parts of the image whose lists are held at once.
+        lists: of the only window, if there is one only.
+    """
+
+    records: tuple[np.ndarray, np.ndarray]
     rectangles: np.ndarray
     order: np.ndarray
-    windows: list[np.ndarray]
     counts: np.ndarray
-    lists: Lists | None = None  # of the only window
+    windows: list[np.ndarray]
+    lists: Lists | None = None
+
+    @property
+    def bytes(self) -> int:
+        return sum(array.nbytes for array in (*self.records, self.rectangles, self.order, *(self.lists or ())))
 
 
 @dataclass(frozen=True)
@@ -64,17 +61,6 @@ class Frame:
     stops: np.ndarray
     placement: Placement | None
 
-    @property
-    def bytes(self) -> int:
-        if self.placement is None:
-            return 0
-        kept = self.placement
-        members = 0 if kept.lists is None else kept.lists.members.nbytes
-        return members + sum(array.nbytes for array in (kept.placed, kept.shaded, kept.rectangles, kept.order))
-
-    def without_placement(self) -> "Frame":
-        return replace(self, placement=None)
-
 
 class Rasterizer:
     """Renders views of one set of Gaussians.
@@ -88,19 +74,12 @@ class Rasterizer:
     """
 
     def __init__(self, arrays: list[np.ndarray], size: tuple[int, int], settings: RasterSettings, harmonic: bool):
-        self.gaussians, self.features, self.cameras = tuple(arrays[:4]), arrays[4], tuple(arrays[5:])
-        self.size = size
+        self.gaussians, self.cameras = tuple(arrays[:5]), tuple(arrays[5:])
+        self.count, self.size = len(arrays[0]), size
         self.rows, self.columns = -(-size[0] // TILE), -(-size[1] // TILE)
-        self.projecting = (
-            settings.near,
-            settings.far,
-            settings.blur,
-            MIN_ALPHA,
-            LINEARISATION_MARGIN,
-            settings.antialiased,
-            settings.extent == "tiles",
-            harmonic,
-        )
+        # float and bool, since kernels are compiled for the types of their arguments
+        limits = (float(settings.near), float(settings.far), float(settings.blur), MIN_ALPHA, LINEARISATION_MARGIN)
+        self.projecting = (*limits, bool(settings.antialiased), settings.extent == "tiles", harmonic)
         self.blending = tuple(np.float32(value) for value in (MIN_ALPHA, settings.max_alpha, MIN_TRANSMITTANCE))
 
     def forward(self, view: int, out: np.ndarray) -> Frame:
@@ -109,106 +88,72 @@ class Rasterizer:
         light, stops = np.empty(self.size, np.float32), np.empty(self.size, np.float32)
         for window in placement.windows:
             lists = self._lists(placement, window)
-            if len(placement.windows) == 1:
-                placement = replace(placement, lists=lists)
-
-            def blend(first: int, last: int, lists: Lists = lists) -> None:
-                blend_tiles(
-                    first, last, lists.window, lists.offsets, lists.members, placement.placed, placement.shaded,
-                    self.blending, out, light, stops,
-                )  # fmt: skip
-
-            run(blend, balanced_ranges(np.diff(lists.offsets) + EMPTY_TILE))
+            costs = np.diff(lists[1]) + EMPTY_TILE
+            run(blend_tiles, balanced_ranges(costs), lists, placement.records, self.blending, out, light, stops)
+        if len(placement.windows) == 1:
+            placement = replace(placement, lists=lists)
         return Frame(light, stops, placement)
 
-    def backward(
-        self,
-        view: int,
-        frame: Frame,
-        slopes: np.ndarray,
-        gradients: list[np.ndarray],
-        of_features: np.ndarray,
-    ) -> np.ndarray:
+    def backward(self, view: int, frame: Frame, slopes: np.ndarray, gradients: tuple[np.ndarray, ...]) -> np.ndarray:
         """Add the gradients of a view to those of the Gaussians, and give the camera's [17].
 
         Args:
             view: as in `forward`.
             frame: what `forward` gave.
             slopes: [5, H, W], derivatives of a loss by what `forward` rendered.
-            gradients: of means, rotations, scales and opacities.
-            of_features: [N, K, 3], or [N, 0, 3] where it is not wanted.
+            gradients: of the Gaussians' arrays; those of the features are [N, 0, 3] where they are not wanted.
         """
         placement = frame.placement or self._place(view)
-        sums = np.zeros((len(placement.rectangles), SUMS), np.float32)
+        sums = np.zeros((self.count, SUMS), np.float32)
         for window in placement.windows:
             self._blend_backward(placement, placement.lists or self._lists(placement, window), frame, slopes, sums)
-        chunks = equal_ranges(len(sums), CHUNK)
+        chunks = equal_ranges(self.count, CHUNK)
         of_camera = np.zeros((len(chunks), CAMERA_VALUES))
 
-        def chunk(first: int, last: int) -> None:
-            project_backward(
-                first, last, self.gaussians, self.features, self._camera(view), self.size, self.projecting,
-                placement.rectangles, sums, tuple(gradients), of_features, of_camera[first // CHUNK],
-            )  # fmt: skip
+        def work(first: int, last: int) -> None:
+            share = of_camera[first // CHUNK]
+            project_backward(first, last, *self._projection(view), placement.rectangles, sums, gradients, share)
 
-        run(chunk, chunks)
+        run(work, chunks)
         return of_camera.sum(0)
 
-    def _camera(self, view: int) -> tuple[np.ndarray, ...]:
-        return tuple(values[view] for values in self.cameras)
+    def _projection(self, view: int) -> tuple:
+        camera = tuple(values[view] for values in self.cameras)
+        return self.gaussians, camera, self.size, self.projecting
 
     def _place(self, view: int) -> Placement:
         """Project and sort."""
-        count = len(self.features)
-        placed, shaded = np.empty((count, PLACED)), np.empty((count, SHADED), np.float32)
-        rectangles = np.empty((count, 4), np.int32)
-
-        def chunk(first: int, last: int) -> None:
-            project(
-                first, last, self.gaussians, self.features, self._camera(view), self.size, self.projecting, placed,
-                shaded, rectangles,
-            )  # fmt: skip
-
-        run(chunk, equal_ranges(count, CHUNK))
+        records = np.empty((self.count, PLACED)), np.empty((self.count, SHADED), np.float32)
+        rectangles = np.empty((self.count, 4), np.int32)
+        run(project, equal_ranges(self.count, CHUNK), *self._projection(view), records, rectangles)
         counts = tile_counts(rectangles, self.rows, self.columns)
-        order = front_to_back(rectangles, shaded[:, 5])
-        return Placement(placed, shaded, rectangles, order, plan_windows(counts), counts)
+        order = front_to_back(rectangles, records[1][:, 5])
+        return Placement(records, rectangles, order, counts, plan_windows(counts))
 
     def _lists(self, placement: Placement, window: np.ndarray) -> Lists:
         left, right, top, bottom = window
         counts = placement.counts[top:bottom, left:right]
         offsets = np.concatenate([[0], counts.cumsum()])
-        members = np.empty(offsets[-1], np.int32)
-
-        def fill(first: int, last: int) -> None:
-            fill_lists(first, last, placement.order, placement.rectangles, window, offsets, members)
-
-        run(fill, balanced_ranges(counts.sum(1), worker_count()))
-        return Lists(window, offsets, members)
+        lists = window, offsets, np.empty(offsets[-1], np.int32)
+        bands = balanced_ranges(counts.sum(1) + EMPTY_TILE, worker_count())
+        run(fill_lists, bands, placement.order, placement.rectangles, *lists)
+        return lists
 
     def _blend_backward(
         self, placement: Placement, lists: Lists, frame: Frame, slopes: np.ndarray, sums: np.ndarray
     ) -> None:
         """Add the sums over the pixels of a window to those of its Gaussians."""
-        left, right, top, bottom = lists.window
-        used = self._deepest(frame.stops)[top:bottom, left:right].ravel()
-        starts = used.cumsum() - used
-        pairs = np.empty((int(used.sum()), SUMS), np.float32)
+        left, right, top, bottom = lists[0]
+        used = self._used(frame.stops)[top:bottom, left:right].ravel()
+        pairs = used.cumsum() - used, used
+        values = np.empty((int(used.sum()), SUMS), np.float32)
+        pixels = frame.light, frame.stops
+        tiles = balanced_ranges(used + EMPTY_TILE)
+        run(blend_tiles_backward, tiles, lists, pairs, placement.records, self.blending, slopes, *pixels, values)
+        run(add_pairs, equal_ranges(self.count, -(-self.count // worker_count())), lists, pairs, values, sums)
 
-        def blend(first: int, last: int) -> None:
-            blend_tiles_backward(
-                first, last, lists.window, lists.offsets, lists.members, starts, used, placement.placed,
-                placement.shaded, self.blending, slopes, frame.light, frame.stops, pairs,
-            )  # fmt: skip
-
-        def add(first: int, last: int) -> None:
-            add_pairs(first, last, lists.offsets, lists.members, starts, used, pairs, sums)
-
-        run(blend, balanced_ranges(used + EMPTY_TILE))
-        run(add, equal_ranges(len(sums), -(-len(sums) // worker_count())))
-
-    def _deepest(self, stops: np.ndarray) -> np.ndarray:
-        """How many Gaussians of each tile's list are looked at, [rows, columns]."""
+    def _used(self, stops: np.ndarray) -> np.ndarray:
+        """How many Gaussians of each tile's list were looked at, [rows, columns]."""
         pad = [(0, count * TILE - size) for count, size in zip((self.rows, self.columns), self.size, strict=True)]
         tiles = np.pad(stops, pad).reshape(self.rows, TILE, self.columns, TILE)
         return tiles.max((1, 3)).astype(np.int64)

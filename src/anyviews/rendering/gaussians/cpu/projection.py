@@ -1,7 +1,7 @@
 """From Gaussians to what blending needs, and the way back (Zwicker et al., EWA splatting, 2001).
 
 All arithmetic is float64: it is a small part of the time, and covariances of thin Gaussians and the sums over all
-Gaussians in the gradients of cameras need it. What both directions call stands in this one file, see `compiled`.
+Gaussians in the gradients of cameras need it.
 """
 
 import math
@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ....geometry.spherical_harmonics import CONSTANT_HARMONIC, CUBIC, LINEAR, QUADRATIC, QUADRATIC_AXIS
-from .compiler import compiled
+from .compiler import Kernel, helper
 
 
 SIDE = 16
@@ -19,14 +19,16 @@ SCALE = 1 / math.sqrt(32)
 SLACK = 1e-3
 # Below this share of its area the opacity of an antialiased Gaussian is not lowered further.
 LEAST_RATIO = 1e-12
+# Bound of a falloff's steepness per pixel, whose square is still a float32.
+STEEPEST = 1e12
 # Values of a camera's gradient: rotation (9), centre (3), focal x, skew, centre x, focal y, centre y.
 CAMERA_VALUES = 17
 
 
-@compiled
-def camera_point(mean, rotation, center):
+@helper
+def camera_point(means, i, rotation, center):
     """A mean relative to the camera's centre, in world axes and in the camera's."""
-    x, y, z = mean[0] - center[0], mean[1] - center[1], mean[2] - center[2]
+    x, y, z = means[i, 0] - center[0], means[i, 1] - center[1], means[i, 2] - center[2]
     return (
         (x, y, z),
         (
@@ -37,14 +39,14 @@ def camera_point(mean, rotation, center):
     )
 
 
-@compiled
+@helper
 def clamped_slope(slope, focal, center, size, margin):
     """The slope at which the projection is linearised: not far outside the image."""
     beyond = margin * size / (2 * focal)
     return min(max(slope, -center / focal - beyond), (size - center) / focal + beyond)
 
 
-@compiled
+@helper
 def jacobian(point, intrinsics, width, height, margin):
     """Derivatives of pixels by camera coordinates: (xx, xy, xz, yy, yz), and the slopes they are taken at."""
     focal_x, skew, focal_y = intrinsics[0, 0], intrinsics[0, 1], intrinsics[1, 1]
@@ -55,10 +57,10 @@ def jacobian(point, intrinsics, width, height, margin):
     return values, (x, y)
 
 
-@compiled
-def rotation_matrix(quaternion, matrix):
+@helper
+def rotation_matrix(rotations, i, matrix):
     """Write the rotation of a quaternion (w, x, y, z) of any length; give its length."""
-    w, x, y, z = float(quaternion[0]), float(quaternion[1]), float(quaternion[2]), float(quaternion[3])
+    w, x, y, z = float(rotations[i, 0]), float(rotations[i, 1]), float(rotations[i, 2]), float(rotations[i, 3])
     length = math.sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w / length, x / length, y / length, z / length
     matrix[0, 0], matrix[0, 1], matrix[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
@@ -67,7 +69,7 @@ def rotation_matrix(quaternion, matrix):
     return length
 
 
-@compiled
+@helper
 def image_axes(slopes, rotation, axes, to_image, projected):
     """Write camera_to_world's share of the projection [2, 3], and the Gaussian's unit axes in pixels [2, 3]."""
     xx, xy, xz, yy, yz = slopes
@@ -79,11 +81,11 @@ def image_axes(slopes, rotation, axes, to_image, projected):
             projected[k, j] = to_image[k, 0] * axes[0, j] + to_image[k, 1] * axes[1, j] + to_image[k, 2] * axes[2, j]
 
 
-@compiled
-def covariance(projected, scales, blur):
+@helper
+def covariance(projected, scales, i, blur):
     """Covariance (xx, xy, yy) in pixels with the blur, and the determinants without and with it."""
-    x0, x1, x2 = projected[0, 0] * scales[0], projected[0, 1] * scales[1], projected[0, 2] * scales[2]
-    y0, y1, y2 = projected[1, 0] * scales[0], projected[1, 1] * scales[1], projected[1, 2] * scales[2]
+    x0, x1, x2 = projected[0, 0] * scales[i, 0], projected[0, 1] * scales[i, 1], projected[0, 2] * scales[i, 2]
+    y0, y1, y2 = projected[1, 0] * scales[i, 0], projected[1, 1] * scales[i, 1], projected[1, 2] * scales[i, 2]
     xx, xy, yy = x0 * x0 + x1 * x1 + x2 * x2, x0 * y0 + x1 * y1 + x2 * y2, y0 * y0 + y1 * y1 + y2 * y2
     # as sums of squares, since xx * yy - xy * xy is lost to cancellation where the Gaussian is thin
     a, b, c = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
@@ -91,7 +93,7 @@ def covariance(projected, scales, blur):
     return (xx + blur, xy, yy + blur), sharp, sharp + blur * (xx + yy) + blur * blur
 
 
-@compiled
+@helper
 def harmonics_at(x, y, z, count, basis):
     """Write the first `count` spherical harmonics in a unit direction."""
     basis[0] = CONSTANT_HARMONIC
@@ -111,10 +113,9 @@ def harmonics_at(x, y, z, count, basis):
         basis[15] = -CUBIC[0] * x * (x * x - 3 * y * y)
 
 
-@compiled
-def harmonics_slope(x, y, z, weights):
-    """Derivatives by x, y and z of the sum of harmonics with weights [K]."""
-    count = weights.shape[0]
+@helper
+def harmonics_slope(x, y, z, count, weights):
+    """Derivatives by x, y and z of the sum of the first `count` harmonics with weights."""
     dx = dy = dz = 0.0
     if count > 1:
         dx, dy, dz = -LINEAR * weights[3], -LINEAR * weights[1], LINEAR * weights[2]
@@ -136,16 +137,16 @@ def harmonics_slope(x, y, z, weights):
     return dx, dy, dz
 
 
-@compiled
-def seen_color(features, basis, channel):
+@helper
+def seen_color(features, i, basis, channel):
     """Sum of harmonics plus 0.5 in one channel, unclamped."""
     value = 0.5
-    for k in range(features.shape[0]):
-        value += basis[k] * features[k, channel]
+    for k in range(features.shape[1]):
+        value += basis[k] * features[i, k, channel]
     return value
 
 
-@compiled
+@helper
 def tile_box(mean, reach_x, reach_y, columns, rows):
     """Tiles with a pixel centre within the reach of a mean: first and last + 1 column, first and last + 1 row."""
     left, right = np.ceil(mean[0] - reach_x - 0.5), np.floor(mean[0] + reach_x - 0.5)
@@ -160,7 +161,7 @@ def tile_box(mean, reach_x, reach_y, columns, rows):
     )
 
 
-@compiled
+@helper
 def original_box(mean, covariances, determinant, columns, rows):
     """Tiles that the square of three largest standard deviations touches, as the original implementation counts."""
     middle = 0.5 * (covariances[0] + covariances[2])
@@ -175,36 +176,37 @@ def original_box(mean, covariances, determinant, columns, rows):
     )
 
 
-@compiled
-def project(first, last, gaussians, features, camera, size, options, placed, shaded, rectangles):
+@Kernel
+def project(first, last, gaussians, camera, size, options, records, rectangles):
     """Project the Gaussians first .. last - 1.
 
     Args:
         first, last: Gaussians.
-        gaussians: means [N, 3], rotations [N, 4], scales [N, 3], opacities [N].
-        features: harmonics [N, K, 3], or colours [N, 1, 3] where the options say so.
+        gaussians: means [N, 3], rotations [N, 4], scales [N, 3], opacities [N], and features: harmonics [N, K, 3], or
+            colours [N, 1, 3] where the options say so.
         camera: rotation to the world [3, 3], centre [3], intrinsics [3, 3].
         size: height and width in pixels.
         options: near, far, blur, least opacity, margin, antialiased, whether boxes are the original's, whether
             features are harmonics.
-        placed, shaded: written: what `blend_tiles` reads.
+        records: `placed` and `shaded`, written, for `blend_tiles`.
         rectangles: [N, 4], written: first and last + 1 tile column, first and last + 1 tile row; empty if unseen.
     """
-    means, rotations, scales, opacities = gaussians
+    means, rotations, scales, opacities, features = gaussians
     rotation, center, intrinsics = camera
+    placed, shaded = records
     height, width = size
     near, far, blur, least, margin, antialiased, original, harmonic = options
     columns, rows = (width + SIDE - 1) // SIDE, (height + SIDE - 1) // SIDE
     axes, to_image, projected, basis = np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(16)
     for i in range(first, last):
         rectangles[i, :] = 0
-        offset, point = camera_point(means[i], rotation, center)
+        offset, point = camera_point(means, i, rotation, center)
         if not near < point[2] <= far:
             continue
         slopes, _ = jacobian(point, intrinsics, width, height, margin)
-        rotation_matrix(rotations[i], axes)
+        rotation_matrix(rotations, i, axes)
         image_axes(slopes, rotation, axes, to_image, projected)
-        (xx, xy, yy), sharp, determinant = covariance(projected, scales[i], blur)
+        (xx, xy, yy), sharp, determinant = covariance(projected, scales, i, blur)
         if not determinant > 0:
             continue
         opacity = float(opacities[i])
@@ -227,33 +229,35 @@ def project(first, last, gaussians, features, camera, size, options, placed, sha
             continue
         rectangles[i, 0], rectangles[i, 1], rectangles[i, 2], rectangles[i, 3] = left, right, top, bottom
         placed[i, 0], placed[i, 1] = mean
-        placed[i, 2] = SCALE * math.sqrt(yy / determinant)
+        placed[i, 2] = SCALE * min(math.sqrt(yy / determinant), STEEPEST)
         placed[i, 3] = -SCALE * xy / math.sqrt(yy * determinant)
-        shaded[i, 0], shaded[i, 1], shaded[i, 5] = SCALE / math.sqrt(yy), opacity, point[2]
-        shaded[i, 6], shaded[i, 7] = reach_y, farthest / 16
+        shaded[i, 0] = SCALE * min(1 / math.sqrt(yy), STEEPEST)
+        shaded[i, 1], shaded[i, 5] = opacity, point[2]
+        shaded[i, 6] = reach_y
         if harmonic:
             distance = math.sqrt(offset[0] * offset[0] + offset[1] * offset[1] + offset[2] * offset[2])
             harmonics_at(offset[0] / distance, offset[1] / distance, offset[2] / distance, features.shape[1], basis)
             for channel in range(3):
-                shaded[i, 2 + channel] = max(0.0, seen_color(features[i], basis, channel))
+                shaded[i, 2 + channel] = max(0.0, seen_color(features, i, basis, channel))
         else:
             for channel in range(3):
                 shaded[i, 2 + channel] = features[i, 0, channel]
 
 
-@compiled
-def by_mean_and_covariance(sums, covariances, determinant):
+@helper
+def by_mean_and_covariance(sums, i, covariances, determinant):
     """Derivatives by the projected mean (x, y) and covariance (xx, xy, yy) from what `blend_tiles_backward` left."""
-    xx, xy, yy = covariances
+    _, xy, yy = covariances
     p, q, r = math.sqrt(yy / determinant), -xy / math.sqrt(yy * determinant), 1 / yy
-    eu, euu, ey, eyu, eyy = sums[1] / SCALE, sums[2] / (SCALE * SCALE), float(sums[3]), sums[4] / SCALE, float(sums[5])
+    eu, euu = sums[i, 1] / SCALE, sums[i, 2] / (SCALE * SCALE)
+    ey, eyu, eyy = float(sums[i, 3]), sums[i, 4] / SCALE, float(sums[i, 5])
     by_mean = (p * eu, q * eu + r * ey)
     by_xy = 0.5 * p * (q * euu + r * eyu)
     by_yy = 0.5 * (q * q * euu + 2 * q * r * eyu + r * r * eyy)
     return by_mean, (0.5 * p * p * euu, by_xy, by_yy)
 
 
-@compiled
+@helper
 def by_ratio(e, covariances, sharp, determinant, blur):
     """What lowering the opacity by the root of sharp / determinant adds to the derivatives by the covariance."""
     xx, xy, yy = covariances
@@ -265,23 +269,22 @@ def by_ratio(e, covariances, sharp, determinant, blur):
     return by_sharp * (yy - blur) + by_trace, -by_sharp * xy, by_sharp * (xx - blur) + by_trace
 
 
-@compiled
-def add_scale_gradient(projected, scales, by_covariance, by_projected, of_scales):
+@helper
+def add_scale_gradient(projected, scales, i, by_covariance, by_projected, of_scales):
     """From the covariance in pixels to the scales and, written, to the unit axes in pixels [2, 3]."""
     by_xx, by_xy, by_yy = by_covariance
     for j in range(3):
-        scale = float(scales[j])
+        scale = float(scales[i, j])
         along_x = 2 * scale * (by_xx * projected[0, j] + by_xy * projected[1, j])
         along_y = 2 * scale * (by_xy * projected[0, j] + by_yy * projected[1, j])
-        of_scales[j] += along_x * projected[0, j] + along_y * projected[1, j]
+        of_scales[i, j] += along_x * projected[0, j] + along_y * projected[1, j]
         by_projected[0, j], by_projected[1, j] = along_x * scale, along_y * scale
 
 
-@compiled
-def add_rotation_gradient(quaternion, length, to_image, by_projected, of_rotation):
-    """From the unit axes in pixels [2, 3] to the quaternion that is not of unit length."""
-    w, x, y, z = quaternion[0] / length, quaternion[1] / length, quaternion[2] / length, quaternion[3] / length
-    by = np.empty((3, 3))
+@helper
+def add_rotation_gradient(rotations, i, length, to_image, by_projected, by, of_rotations):
+    """From the unit axes in pixels [2, 3] to their matrix (`by`, written) and the quaternion of any length."""
+    w, x, y, z = rotations[i, 0] / length, rotations[i, 1] / length, rotations[i, 2] / length, rotations[i, 3] / length
     for j in range(3):
         for k in range(3):
             by[j, k] = to_image[0, j] * by_projected[0, k] + to_image[1, j] * by_projected[1, k]
@@ -292,13 +295,13 @@ def add_rotation_gradient(quaternion, length, to_image, by_projected, of_rotatio
     by_y = 2 * (w * xz + x * xy + z * yz - 2 * y * (by[0, 0] + by[2, 2]))
     by_z = 2 * (w * yx + x * zx + y * yz - 2 * z * (by[0, 0] + by[1, 1]))
     along = by_w * w + by_x * x + by_y * y + by_z * z
-    of_rotation[0] += (by_w - along * w) / length
-    of_rotation[1] += (by_x - along * x) / length
-    of_rotation[2] += (by_y - along * y) / length
-    of_rotation[3] += (by_z - along * z) / length
+    of_rotations[i, 0] += (by_w - along * w) / length
+    of_rotations[i, 1] += (by_x - along * x) / length
+    of_rotations[i, 2] += (by_y - along * y) / length
+    of_rotations[i, 3] += (by_z - along * z) / length
 
 
-@compiled
+@helper
 def add_jacobian_gradient(point, intrinsics, slopes, clamped, rotation, axes, by_projected, of_camera):
     """From the unit axes in pixels [2, 3] to the camera's rotation and intrinsics, and to the point it sees."""
     focal_x, skew, focal_y = intrinsics[0, 0], intrinsics[0, 1], intrinsics[1, 1]
@@ -332,64 +335,62 @@ def add_jacobian_gradient(point, intrinsics, slopes, clamped, rotation, axes, by
     return by_slope_x, by_slope_y, by_z
 
 
-@compiled
-def by_direction(offset, features, by_color, basis, weights, of_features):
+@helper
+def by_direction(offset, features, i, sums, basis, weights, of_features):
     """From the colour to the harmonics, added, and to the mean relative to the camera's centre."""
-    count = features.shape[0]
+    count = features.shape[1]
     distance = math.sqrt(offset[0] * offset[0] + offset[1] * offset[1] + offset[2] * offset[2])
     x, y, z = offset[0] / distance, offset[1] / distance, offset[2] / distance
     harmonics_at(x, y, z, count, basis)
-    weights[:count] = 0
+    for k in range(count):
+        weights[k] = 0.0
     for channel in range(3):
-        slope = float(by_color[channel])
-        if seen_color(features, basis, channel) < 0:
+        slope = float(sums[i, 6 + channel])
+        if seen_color(features, i, basis, channel) < 0:
             slope = 0.0
         for k in range(count):
-            weights[k] += features[k, channel] * slope
-        for k in range(of_features.shape[0]):
-            of_features[k, channel] += basis[k] * slope
-    by_x, by_y, by_z = harmonics_slope(x, y, z, weights[:count])
+            weights[k] += features[i, k, channel] * slope
+        for k in range(of_features.shape[1]):
+            of_features[i, k, channel] += basis[k] * slope
+    by_x, by_y, by_z = harmonics_slope(x, y, z, count, weights)
     along = by_x * x + by_y * y + by_z * z
     return (by_x - along * x) / distance, (by_y - along * y) / distance, (by_z - along * z) / distance
 
 
-@compiled
-def project_backward(
-    first, last, gaussians, features, camera, size, options, rectangles, sums, gradients, of_features, of_camera
-):
+@Kernel
+def project_backward(first, last, gaussians, camera, size, options, rectangles, sums, gradients, of_camera):
     """Gradients of the Gaussians first .. last - 1 from the sums that blending left.
 
     Args:
-        first, last, gaussians, features, camera, size, options, rectangles: as in `project`.
+        first, last, gaussians, camera, size, options, rectangles: as in `project`.
         sums: [N, 10], see `blend_tiles_backward`.
-        gradients: of means, rotations, scales and opacities, added to.
-        of_features: [N, K, 3], added to; [N, 0, 3] where not wanted.
+        gradients: of `gaussians`, added to; those of the features are [N, 0, 3] where they are not wanted.
         of_camera: [17], added to.
     """
-    means, rotations, scales, opacities = gaussians
+    means, rotations, scales, opacities, features = gaussians
     rotation, center, intrinsics = camera
-    of_means, of_rotations, of_scales, of_opacities = gradients
+    of_means, of_rotations, of_scales, of_opacities, of_features = gradients
     height, width = size
     _, _, blur, _, margin, antialiased, _, harmonic = options
     focal_x, skew, focal_y = intrinsics[0, 0], intrinsics[0, 1], intrinsics[1, 1]
     axes, to_image, projected, basis = np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(16)
-    by_projected, weights = np.empty((2, 3)), np.empty(16)
+    by_projected, by_axes, weights = np.empty((2, 3)), np.empty((3, 3)), np.empty(16)
     for i in range(first, last):
         if rectangles[i, 0] >= rectangles[i, 1]:
             continue
-        offset, point = camera_point(means[i], rotation, center)
+        offset, point = camera_point(means, i, rotation, center)
         slopes, clamped = jacobian(point, intrinsics, width, height, margin)
-        length = rotation_matrix(rotations[i], axes)
+        length = rotation_matrix(rotations, i, axes)
         image_axes(slopes, rotation, axes, to_image, projected)
-        covariances, sharp, determinant = covariance(projected, scales[i], blur)
+        covariances, sharp, determinant = covariance(projected, scales, i, blur)
 
-        (by_x, by_y), (by_xx, by_xy, by_yy) = by_mean_and_covariance(sums[i], covariances, determinant)
+        (by_x, by_y), (by_xx, by_xy, by_yy) = by_mean_and_covariance(sums, i, covariances, determinant)
         of_opacities[i] += sums[i, 0] / opacities[i]
         if antialiased:
             more_xx, more_xy, more_yy = by_ratio(float(sums[i, 0]), covariances, sharp, determinant, blur)
             by_xx, by_xy, by_yy = by_xx + more_xx, by_xy + more_xy, by_yy + more_yy
-        add_scale_gradient(projected, scales[i], (by_xx, by_xy, by_yy), by_projected, of_scales[i])
-        add_rotation_gradient(rotations[i], length, to_image, by_projected, of_rotations[i])
+        add_scale_gradient(projected, scales, i, (by_xx, by_xy, by_yy), by_projected, of_scales)
+        add_rotation_gradient(rotations, i, length, to_image, by_projected, by_axes, of_rotations)
         by_slope_x, by_slope_y, by_z = add_jacobian_gradient(
             point, intrinsics, slopes, clamped, rotation, axes, by_projected, of_camera
         )
@@ -407,7 +408,7 @@ def project_backward(
         by_point = (by_slope_x * near, by_slope_y * near, by_z)
         by_offset = (0.0, 0.0, 0.0)
         if harmonic:
-            by_offset = by_direction(offset, features[i], sums[i, 6:9], basis, weights, of_features[i])
+            by_offset = by_direction(offset, features, i, sums, basis, weights, of_features)
         else:
             for channel in range(3 * of_features.shape[1]):
                 of_features[i, 0, channel] += sums[i, 6 + channel]

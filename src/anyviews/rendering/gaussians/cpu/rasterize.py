@@ -1,5 +1,7 @@
 """rasterize: red, green, blue, alpha and accumulated depth of 3D Gaussians, with gradients, on the CPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -9,7 +11,12 @@ from torch.autograd.function import once_differentiable
 from ....cameras import Cameras
 from ....gaussians import Gaussians
 from ..settings import RasterSettings
-from .passes import KEPT_BYTES, Rasterizer
+from .passes import Rasterizer
+
+
+# Memory for what the forward pass of all views leaves to the backward pass, beyond the pixels. The projected Gaussians
+# of further views are computed again.
+KEPT_BYTES = 1 << 28
 
 
 def rasterize(
@@ -24,11 +31,11 @@ def rasterize(
     single = (gaussians.means, gaussians.rotations, gaussians.scales, gaussians.opacities, features)
     double = (cameras.rotation, cameras.centers, cameras.intrinsics)
     channels = _Rasterize.apply(
-        *(values.to("cpu", torch.float32) for values in single),
-        *(values.to("cpu", torch.float64) for values in double),
         (cameras.height, cameras.width),
         settings,
         harmonic,
+        *(values.to("cpu", torch.float32) for values in single),
+        *(values.to("cpu", torch.float64) for values in double),
     )
     return channels.to(gaussians.device)
 
@@ -37,40 +44,36 @@ class _Rasterize(torch.autograd.Function):
     """All views at once, so that what they share is converted once and gradients are added up in place."""
 
     @staticmethod
-    def forward(
-        ctx, means, rotations, scales, opacities, features, poses, centers, intrinsics, size, settings, harmonic
-    ):
-        inputs = (means, rotations, scales, opacities, features, poses, centers, intrinsics)
-        rasterizer = Rasterizer(_arrays(inputs), size, settings, harmonic)
-        differentiable = any(ctx.needs_input_grad)
-        out = torch.empty(len(poses), 5, *size)
-        frames, held = [], 0
-        for view in range(len(poses)):
+    def forward(ctx, size: tuple[int, int], settings: RasterSettings, harmonic: bool, *tensors: Tensor) -> Tensor:
+        rasterizer = Rasterizer(_arrays(tensors), size, settings, harmonic)
+        views = len(tensors[-1])
+        out = torch.empty(views, 5, *size)
+        frames, kept = [], 0
+        for view in range(views):
             frame = rasterizer.forward(view, out[view].numpy())
-            if differentiable:
-                held += frame.bytes
-                frames.append(frame if held <= KEPT_BYTES else frame.without_placement())
-        if differentiable:
-            ctx.save_for_backward(*inputs)
-            ctx.frames, ctx.options = frames, (size, settings, harmonic)
+            if any(ctx.needs_input_grad):
+                kept += frame.placement.bytes
+                frames.append(frame if kept <= KEPT_BYTES else replace(frame, placement=None))
+        ctx.save_for_backward(*tensors)
+        ctx.frames, ctx.options = frames, (size, settings, harmonic)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slopes: Tensor):
+    def backward(ctx, slopes: Tensor) -> tuple[Tensor | None, ...]:
         rasterizer = Rasterizer(_arrays(ctx.saved_tensors), *ctx.options)
         slopes = slopes.contiguous().numpy()
-        gradients = [np.zeros_like(values) for values in rasterizer.gaussians]
-        wanted = rasterizer.features if ctx.needs_input_grad[4] else rasterizer.features[:, :0]
-        of_features = np.zeros(wanted.shape, np.float32)
+        *shapes, features = [values.shape for values in rasterizer.gaussians]
+        # harmonics are most of the memory
+        wanted = ctx.needs_input_grad[-4]
+        shapes.append(features if wanted else (features[0], 0, 3))
+        gradients = tuple(np.zeros(shape, np.float32) for shape in shapes)
         of_cameras = [
-            rasterizer.backward(view, frame, slopes[view], gradients, of_features)
-            for view, frame in enumerate(ctx.frames)
+            rasterizer.backward(view, frame, slopes[view], gradients) for view, frame in enumerate(ctx.frames)
         ]
-        of_poses, of_centers, of_intrinsics = _camera_gradients(np.stack(of_cameras))
-        of_gaussians = [torch.from_numpy(values) for values in gradients]
-        of_features = torch.from_numpy(of_features) if ctx.needs_input_grad[4] else None
-        return (*of_gaussians, of_features, of_poses, of_centers, of_intrinsics, None, None, None)
+        *of_gaussians, of_features = [torch.from_numpy(values) for values in gradients]
+        of_features = of_features if wanted else None
+        return None, None, None, *of_gaussians, of_features, *_camera_gradients(np.stack(of_cameras))
 
 
 def _arrays(tensors: tuple[Tensor, ...]) -> list[np.ndarray]:

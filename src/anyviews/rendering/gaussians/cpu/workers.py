@@ -34,8 +34,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def run(kernel: Callable[[int, int], None], ranges: Iterable[Range]) -> None:
-    """Call `kernel(first, last)` for each range, on as many threads as torch uses.
+def run(kernel: Callable[..., None], ranges: Iterable[Range], *arguments) -> None:
+    """Call `kernel(first, last, *arguments)` for each range, on as many threads as torch uses.
 
     What a kernel writes for one range must not depend on any other: ranges run in any order.
     """
@@ -49,7 +49,7 @@ def run(kernel: Callable[[int, int], None], ranges: Iterable[Range]) -> None:
                 part = waiting.popleft()
             except IndexError:  # another thread took the last one
                 return
-            kernel(*part)
+            kernel(*part, *arguments)
 
     if helpers <= 0:
         return work()
