@@ -1,6 +1,7 @@
 """Small photos, points and scenes that every format can hold."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,3 +32,12 @@ def scene(views, points) -> Scene:
         names=("a", "b", "c"),
         scale="metric",
     )
+
+
+@pytest.fixture(scope="session")
+def golden(repository) -> Path:
+    """Files and values that the original implementations wrote, kept beside the checkout and not part of it."""
+    folder = repository.parent / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"needs the original implementations' values in {folder}")
+    return folder
