@@ -21,7 +21,7 @@ from pathlib import Path
 from .. import __version__
 
 
-VERBS = ("convert", "demo", "doctor", "run")
+VERBS = ("convert", "demo", "doctor", "refine", "render", "run")
 
 UNEXPECTED, USAGE, BAD_INPUT, MISSING, INTERRUPTED = 1, 2, 3, 4, 130
 

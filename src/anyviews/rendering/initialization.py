@@ -9,8 +9,9 @@ from ..gaussians import Gaussians
 from ..scene import PointCloud, Scene
 
 
-# Kerbl et al. start at 0.1 and have 30000 steps to raise it; a few hundred steps do not get there (docs/refine.md).
-INITIAL_OPACITY = 0.5
+# As Kerbl et al.: from thin Gaussians descent chooses those at the surface; opaque ones at wrong places hide others, and
+# a few hundred steps do not get rid of them (docs/refine.md).
+INITIAL_OPACITY = 0.1
 
 NEIGHBORS = 3
 

@@ -19,6 +19,10 @@ from .initialization import initial_gaussians
 from .scene_parameters import FALLING, LearningRates, SceneParameters
 
 
+# Photos whose aspect ratio differs from that of the cameras by more than rounding to whole pixels are other photos.
+ASPECT_TOLERANCE = 0.02
+
+
 @dataclass(frozen=True)
 class RefinementSettings:
     """How a refinement steps; the defaults are those that docs/refine.md measures.
@@ -110,7 +114,7 @@ def refine_scene(
     settings = settings or RefinementSettings()
     if steps < 1:
         raise ValueError(f"steps is {steps}; accepted are 1 and more")
-    views = _posed_views(scene, views).validate()
+    views = posed_views(scene, views).validate()
     start = initial_gaussians(scene, degree, settings.max_gaussians, settings.seed).validate()
     pyramid = [_targets(_shrunk(views, level), background, start) for level in range(settings.coarse_levels + 1)]
     cameras = views.cameras.to(start.device, start.dtype)
@@ -134,12 +138,65 @@ def refine_scene(
             mesh=None,
         ),
         torch.tensor(losses),
-        _psnr(start, cameras, pyramid[0], settings.backend),
-        _psnr(gaussians, refined, pyramid[0], settings.backend),
+        photo_scores(start, views, background, settings.backend)["psnr"],
+        photo_scores(gaussians, replace(views, cameras=refined), background, settings.backend)["psnr"],
         turns,
         shifts,
         float(parameters.log_focal.detach().exp()),
     )
+
+
+@torch.no_grad()
+def photo_scores(
+    gaussians: Gaussians, views: Views, background: Float[Tensor, "3"] | None = None, backend: str = "auto"
+) -> dict[str, Float[Tensor, "views"]]:
+    """PSNR in dB and SSIM of renders against photos, over the pixels that count in `refine_scene`.
+
+    Args:
+        gaussians: of the views' world.
+        views: with cameras.
+        background: [3], sRGB, as for `refine_scene`.
+        backend: of `render_gaussians`.
+    """
+    targets, scores = _targets(views, background, gaussians), []
+    # one at a time, to bound the memory
+    for index, camera in enumerate(views.cameras.to(gaussians.device)):
+        one = slice(index, index + 1)
+        render = render_gaussians(gaussians, camera.reshape(1), backend=backend, background=targets.background).images
+        weights = None if targets.weights is None else targets.weights[one]
+        scores.append(torch.stack([score(render, targets.images[one], weights) for score in (psnr, ssim)]))
+    return dict(zip(("psnr", "ssim"), torch.cat(scores, dim=1), strict=True))
+
+
+def posed_views(scene: Scene, views: Views | None = None) -> Views:
+    """The photos of a scene with cameras of their size.
+
+    Args:
+        scene: whose cameras photos without cameras take, one each, and whose images are the photos if none are given.
+        views: the photos.
+
+    Raises:
+        ValueError: if there are no photos, or the scene's cameras are not theirs.
+    """
+    if views is None:
+        if scene.images is None:
+            raise ValueError("the scene has no images to compare with; give views, the photos with their cameras")
+        return Views(scene.images, scene.cameras, names=scene.names)
+    if views.cameras is not None:
+        return views
+    if len(views) != len(scene):
+        raise ValueError(
+            f"{len(views)} photos without cameras and {len(scene)} cameras of the scene; give one each, or photos "
+            "with cameras in the scene's world"
+        )
+    given = scene.cameras
+    if abs(given.width / given.height * views.height / views.width - 1) > ASPECT_TOLERANCE:
+        raise ValueError(
+            f"the photos have {views.height}x{views.width} pixels but the cameras of the scene "
+            f"{given.height}x{given.width}, another aspect ratio; give the photos that the scene was made from, or "
+            "photos with cameras"
+        )
+    return replace(views, cameras=given.resize(views.height, views.width))
 
 
 def scene_extent(gaussians: Gaussians, cameras: Cameras) -> float:
@@ -183,26 +240,6 @@ class _Targets:
     background: Float[Tensor, "3"] | None
 
 
-def _posed_views(scene: Scene, views: Views | None) -> Views:
-    """The photos with cameras of their size."""
-    if views is None:
-        if scene.images is None:
-            raise ValueError("the scene has no images to compare with; give views, the photos with their cameras")
-        views = Views(scene.images, scene.cameras, names=scene.names)
-    if views.cameras is not None:
-        return views
-    if len(views) != len(scene):
-        raise ValueError(f"{len(views)} photos without cameras and {len(scene)} cameras of the scene; give one each")
-    given = scene.cameras
-    if abs(given.width / given.height * views.height / views.width - 1) > 0.02:
-        raise ValueError(
-            f"the photos have {views.height}x{views.width} pixels but the cameras of the scene "
-            f"{given.height}x{given.width}, another aspect ratio; give the photos "
-            "that the scene was made from, or photos with cameras"
-        )
-    return replace(views, cameras=given.resize(views.height, views.width))
-
-
 def _shrunk(views: Views, level: int) -> Views:
     """The photos halved `level` times, but not below what SSIM needs."""
     shrink = 2**level
@@ -211,6 +248,7 @@ def _shrunk(views: Views, level: int) -> Views:
 
 
 def _targets(views: Views, background: Tensor | None, gaussians: Gaussians) -> _Targets:
+    """The photos on the Gaussians' device, on the background where there is one."""
     if views.masks is not None and background is None:
         empty = [name for name, mask in zip(views.names, views.masks, strict=True) if not (mask > 0).any()]
         if empty:
@@ -302,15 +340,3 @@ def _in_given_world(parameters: SceneParameters) -> tuple[Gaussians, Cameras]:
     back = align_cameras(cameras.to(dtype=torch.float64), given.to(dtype=torch.float64))
     moved = back.apply_cameras(cameras.to(dtype=torch.float64)).to(dtype=cameras.dtype)
     return gaussians.to(dtype=torch.float64).transform(back).to(dtype=gaussians.dtype), moved
-
-
-@torch.no_grad()
-def _psnr(gaussians: Gaussians, cameras: Cameras, targets: _Targets, backend: str) -> Float[Tensor, "views"]:
-    """PSNR of each photo over the pixels that count, one at a time to bound the memory."""
-    scores = []
-    for index in range(len(cameras)):
-        one = slice(index, index + 1)
-        render = render_gaussians(gaussians, cameras[one], backend=backend, background=targets.background).images
-        weights = None if targets.weights is None else targets.weights[one]
-        scores.append(psnr(render, targets.images[one], weights))
-    return torch.cat(scores)
