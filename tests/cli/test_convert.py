@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from rendering.gaussians.gaussian_scenes import random_gaussians
 from strategies import random_views
 
 from anyviews.cli import convert
 from anyviews.cli.main import main
-from anyviews.formats import load_views
+from anyviews.formats import load_gaussians, load_views
 from anyviews.formats.cameras_json import write_cameras_json
+from anyviews.formats.gaussian_ply import write_gaussian_ply
+from anyviews.formats.mesh_files import write_obj
 from anyviews.formats.npz import read_npz
 from anyviews.formats.ply import read_ply
+from anyviews.mesh import Mesh
 
 
 @pytest.fixture
@@ -38,6 +42,8 @@ def test_folder_to_folder_and_back(source, tmp_path):
         "height": 10,
         "width": 20,
         "points": 0,
+        "gaussians": 0,
+        "faces": 0,
     }
     json.dumps(summary)
     assert convert.describe(summary).startswith(f"2 views of 10x20 from {source}")
@@ -63,6 +69,53 @@ def test_scene_file_to_folder_and_video(source, tmp_path):
         assert run(tmp_path / "scene.npz", tmp_path / output, *options)["views"] == 2
         assert (tmp_path / output).exists()
     assert run(tmp_path / "scene.npz", tmp_path / "small", "--format", "png", "--size", "8x8")["height"] == 8
+
+
+def test_gaussians_to_other_files_and_back(tmp_path):
+    write_gaussian_ply(random_gaussians(0, 50, 2), tmp_path / "in.ply")
+    for name, format in (
+        ("a.compressed.ply", "compressed-ply"),
+        ("a.spz", "spz"),
+        ("a.npz", "npz"),
+        ("a.html", "html"),
+        ("a.ply", "gaussian-ply"),
+    ):
+        summary = run(tmp_path / "in.ply", tmp_path / name)
+        assert (summary["format"], summary["gaussians"], summary["views"]) == (format, 50, 0)
+        text = f"50 Gaussians from {tmp_path / 'in.ply'} to {tmp_path / name} ({format})"
+        assert convert.describe(summary) == text
+        if format != "html":
+            assert run(tmp_path / name, tmp_path / f"{name}.back.ply")["gaussians"] == 50
+            assert load_gaussians(tmp_path / f"{name}.back.ply").degree == 2
+    assert (tmp_path / "in.ply").read_bytes() == (tmp_path / "a.ply").read_bytes()
+    assert run(tmp_path / "in.ply", tmp_path / "points.ply", "--format", "ply")["format"] == "ply"
+    assert len(read_ply(tmp_path / "points.ply")) == 50
+
+
+def test_gaussians_are_thinned_out(tmp_path):
+    gaussians = random_gaussians(0, 50, 2)
+    write_gaussian_ply(gaussians, tmp_path / "in.ply")
+    summary = run(tmp_path / "in.ply", tmp_path / "out.splat", "--min-opacity", 0.5, "--degree", 0)
+    assert (
+        summary["gaussians"] == int((gaussians.opacities >= 0.5).sum()) == len(load_gaussians(tmp_path / "out.splat"))
+    )
+    run(tmp_path / "in.ply", tmp_path / "same.ply", "--degree", 3)
+    assert (tmp_path / "same.ply").read_bytes() == (tmp_path / "in.ply").read_bytes()
+    with pytest.raises(ValueError, match=r"none of 50 Gaussians has an opacity of 0\.99"):
+        run(tmp_path / "in.ply", tmp_path / "none.ply", "--min-opacity", 0.99)
+
+
+def test_meshes_and_points(tmp_path):
+    corners = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    write_obj(Mesh(corners, torch.tensor([[0, 1, 2]])), tmp_path / "in.obj")
+    summary = run(tmp_path / "in.obj", tmp_path / "out.glb")
+    assert convert.describe(summary) == f"1 faces from {tmp_path / 'in.obj'} to {tmp_path / 'out.glb'} (glb)"
+    assert run(tmp_path / "out.glb", tmp_path / "out.ply")["format"] == "mesh-ply"
+    with pytest.raises(ValueError, match=r"--min-opacity and --degree are about Gaussians; .*in\.obj has none"):
+        run(tmp_path / "in.obj", tmp_path / "b.glb", "--degree", 0)
+    with pytest.raises(ValueError, match="has no Gaussians"):
+        run(tmp_path / "in.obj", tmp_path / "b.splat")
+    assert not (tmp_path / "b.splat").exists()
 
 
 def test_wrong_requests_say_what_to_type(source, tmp_path):

@@ -1,15 +1,7 @@
-from dataclasses import replace
-
-import numpy as np
 import pytest
-import torch
 from format_views import assert_same_views
-from PIL import Image
 
-from anyviews.formats import SCENE_FORMATS, VIEW_FORMATS, load_points, load_views, save_scene, save_views
-from anyviews.formats.npz import read_npz
-from anyviews.formats.ply import read_ply
-from anyviews.scene import Scene
+from anyviews.formats import VIEW_FORMATS, load_points, load_views, save_scene, save_views
 
 
 @pytest.mark.parametrize("format", VIEW_FORMATS)
@@ -55,40 +47,7 @@ def test_errors_say_what_was_looked_for(tmp_path):
         load_views(tmp_path / "notes.txt")
 
 
-def test_every_scene_format_is_written(tmp_path, scene):
-    files = {"npz": "out.npz", "ply": "out.ply", "mp4": "out.mp4"}
-    for format in SCENE_FORMATS:
-        path = tmp_path / format / files.get(format, "out")
-        save_scene(scene, path, None if format in files else format)
-        assert path.is_file() if format in files else len(list(path.rglob("*.png"))) >= 3
-        with pytest.raises(ValueError, match="overwrite"):
-            save_scene(scene, path, format)
-        save_scene(scene, path, format, overwrite=True)
-    assert len(read_ply(tmp_path / "ply/out.ply")) == len(scene.points)
-    assert read_npz(tmp_path / "npz/out.npz").scale == "metric"
-    torch.testing.assert_close(load_points(tmp_path / "colmap/out").positions, scene.points.positions)
-    image = np.asarray(Image.open(tmp_path / "png/out/b.png"))
-    np.testing.assert_array_equal(image, (scene.images[1].permute(1, 2, 0) * 255).round().numpy())
-
-
-def test_what_a_scene_lacks_is_said(tmp_path, views, scene):
-    bare = Scene(scene.cameras)
-    for format, message in (
-        ("ply", "no points and no known depth"),
-        ("depth", "no depth"),
-        ("png", "no images, which png holds"),
-        ("mp4", "no images, which mp4 holds"),
-        ("colmap", "no images, which colmap holds"),
-        ("obj", "unknown format 'obj'; accepted are colmap"),
-        (None, r"the ending '' names no format; end it in \.npz, \.ply, \.mp4"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            save_scene(bare, tmp_path / "out", format)
+def test_only_formats_of_views_are_accepted(tmp_path, views):
     with pytest.raises(ValueError, match="does not hold photos with cameras"):
         save_views(views, tmp_path / "out", "ply")
     assert not list(tmp_path.iterdir())
-
-
-def test_scene_without_points_writes_its_depth_as_points(tmp_path, scene):
-    save_scene(replace(scene, points=None), tmp_path / "out.ply")
-    assert len(read_ply(tmp_path / "out.ply")) == int((scene.depths > 0).sum())

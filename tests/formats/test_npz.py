@@ -3,8 +3,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from rendering.gaussians.gaussian_scenes import random_gaussians
 
 from anyviews.formats.npz import read_npz, write_npz
+from anyviews.mesh import Mesh
 from anyviews.scene import Scene
 
 
@@ -35,6 +37,33 @@ def test_plain_numpy_reads_it_without_pickle(tmp_path, scene):
         world = arrays["camera_to_world"][0] @ [*(ray * z), 1.0]
     pixel, depth = scene.cameras[0].project(torch.from_numpy(world[:3]).float()[None])
     np.testing.assert_allclose([*pixel[0], depth[0]], [11.5, 7.5, z], atol=1e-2)
+
+
+def test_gaussians_and_meshes_are_kept_exactly(tmp_path, scene):
+    mesh = Mesh(torch.randn(4, 3), torch.tensor([[0, 1, 2], [1, 2, 3]]), vertex_normals=torch.randn(4, 3))
+    write_npz(replace(scene, gaussians=random_gaussians(0, 5, 2), mesh=mesh), tmp_path / "scene.npz")
+    back = read_npz(tmp_path / "scene.npz")
+    for part, expected in ((back.gaussians, random_gaussians(0, 5, 2)), (back.mesh, mesh)):
+        for item in fields(expected):
+            one, other = getattr(part, item.name), getattr(expected, item.name)
+            assert one is other is None or torch.equal(one, other)
+    write_npz(scene, tmp_path / "old.npz")
+    assert read_npz(tmp_path / "old.npz").gaussians is None and read_npz(tmp_path / "old.npz").mesh is None
+
+
+def test_unusable_gaussians_are_named(tmp_path, scene):
+    faint = replace(random_gaussians(0, 5), opacities=torch.full((5,), 2.0))
+    with pytest.raises(ValueError, match="opacities of the Gaussians hold a value outside"):
+        write_npz(replace(scene, gaussians=faint), tmp_path / "scene.npz")
+    assert not list(tmp_path.iterdir())
+    write_npz(replace(scene, gaussians=random_gaussians(0, 5)), tmp_path / "scene.npz")
+    with np.load(tmp_path / "scene.npz") as archive:
+        arrays = dict(archive)
+    for name, value in (("gaussian_opacities", 2 * np.ones(5, np.float32)), ("gaussian_means", None)):
+        changed = {key: values for key, values in {**arrays, name: value}.items() if values is not None}
+        np.savez(tmp_path / "bad.npz", **changed)
+        with pytest.raises(ValueError, match=r"bad\.npz: .*(opacities|means)"):
+            read_npz(tmp_path / "bad.npz")
 
 
 def test_cameras_alone_are_enough(tmp_path, scene):

@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         save_views(views, output, format, points, arguments.overwrite)
         return _summary(arguments, format, Scene(views.cameras, views.images, points=points))
-    scene = _prepared(load_scene(source, size), arguments)
+    scene = load_scene(source, size)
     format = arguments.format or format_of(output, scene)
+    scene = _prepared(scene, arguments)
     save_scene(scene, output, format, arguments.fps, arguments.overwrite)
     return _summary(arguments, format, scene)
 
@@ -87,7 +88,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _prepared(scene: Scene, arguments: argparse.Namespace) -> Scene:
-    """The scene as it will be written: what the options leave of it, and what the output needs and it has not yet."""
+    """The scene as it will be written: what the options leave of it."""
     if arguments.min_opacity is None and arguments.degree is None:
         return scene
     if scene.gaussians is None:
