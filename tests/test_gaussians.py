@@ -144,7 +144,7 @@ def test_boxes_cut_out_gaussians():
     assert_equal(gaussians.crop(low, high), gaussians.select(inside))
     with pytest.raises(ValueError, match=r"no Gaussian lies between \[5.0, .*; their means span \[-0"):
         gaussians.crop(torch.full((3,), 5.0), torch.full((3,), 6.0))
-    with pytest.raises(ValueError, match="no Gaussian lies between .*; there are none"):
+    with pytest.raises(ValueError, match=r"no Gaussian lies between .*; there are none"):
         gaussians.select(torch.arange(0)).crop(low, high)
     with pytest.raises(ValueError, match="none of 0 Gaussians"):
         gaussians.select(torch.arange(0)).prune()

@@ -37,7 +37,7 @@ class Kernels:
         monkeypatch.setattr(rendering, "spherical_harmonics", self.spherical_harmonics)
 
     def fully_fused_projection(self, means, covars, quats, scales, viewmats, ks, width, height, **options):
-        assert covars is None and not options["packed"] and not options["sparse_grad"]
+        assert covars is None and not options["packed"] and not options["sparse_grad"] and options["radius_clip"] == 0
         covariances, _ = in_torch._quat_scale_to_covar_preci(quats, scales, True, False)
         kept = ("eps2d", "near_plane", "far_plane", "calc_compensations", "camera_model")
         return in_torch._fully_fused_projection(
