@@ -1,6 +1,7 @@
 """How kernels are compiled: at first use, for this processor, without Python's lock, and kept on disk if possible."""
 
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Callable
@@ -14,8 +15,10 @@ SOURCES = Path(__file__).parent
 # Sums may be reordered and products fused, but infinities and NaN keep their meaning.
 OPTIONS = {"nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}, "error_model": "numpy"}
 
-# A function that kernels call.
-helper = numba.njit(**OPTIONS)
+
+def helper(function: Callable) -> Callable:
+    """A function that kernels call."""
+    return numba.njit(**OPTIONS)(_plain(function))
 
 
 class Kernel:
@@ -65,11 +68,16 @@ def _kept(function: Callable) -> Callable:
         return helper(function)
     chosen, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(FOLDER)
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return numba.njit(cache=True, **OPTIONS)(_plain(function))
     except RuntimeError:  # Numba finds the folder unusable
         return helper(function)
     finally:
         numba.config.CACHE_DIR = chosen
+
+
+def _plain(function: Callable) -> Callable:
+    """The function as it was written: tests wrap the library's functions to check types, which cannot be compiled."""
+    return inspect.unwrap(function)
 
 
 FOLDER = cache_folder()

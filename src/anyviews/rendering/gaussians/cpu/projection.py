@@ -60,7 +60,12 @@ def jacobian(point, intrinsics, width, height, margin):
 @helper
 def rotation_matrix(rotations, i, matrix):
     """Write the rotation of a quaternion (w, x, y, z) of any length; give its length."""
-    w, x, y, z = float(rotations[i, 0]), float(rotations[i, 1]), float(rotations[i, 2]), float(rotations[i, 3])
+    w, x, y, z = (
+        np.float64(rotations[i, 0]),
+        np.float64(rotations[i, 1]),
+        np.float64(rotations[i, 2]),
+        np.float64(rotations[i, 3]),
+    )
     length = math.sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w / length, x / length, y / length, z / length
     matrix[0, 0], matrix[0, 1], matrix[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
@@ -209,7 +214,7 @@ def project(first, last, gaussians, camera, size, options, records, rectangles):
         (xx, xy, yy), sharp, determinant = covariance(projected, scales, i, blur)
         if not determinant > 0:
             continue
-        opacity = float(opacities[i])
+        opacity = np.float64(opacities[i])
         if antialiased:
             opacity *= math.sqrt(max(sharp / determinant, LEAST_RATIO))
         if opacity < least * (1 - SLACK):
@@ -250,7 +255,7 @@ def by_mean_and_covariance(sums, i, covariances, determinant):
     _, xy, yy = covariances
     p, q, r = math.sqrt(yy / determinant), -xy / math.sqrt(yy * determinant), 1 / yy
     eu, euu = sums[i, 1] / SCALE, sums[i, 2] / (SCALE * SCALE)
-    ey, eyu, eyy = float(sums[i, 3]), sums[i, 4] / SCALE, float(sums[i, 5])
+    ey, eyu, eyy = np.float64(sums[i, 3]), sums[i, 4] / SCALE, np.float64(sums[i, 5])
     by_mean = (p * eu, q * eu + r * ey)
     by_xy = 0.5 * p * (q * euu + r * eyu)
     by_yy = 0.5 * (q * q * euu + 2 * q * r * eyu + r * r * eyy)
@@ -274,7 +279,7 @@ def add_scale_gradient(projected, scales, i, by_covariance, by_projected, of_sca
     """From the covariance in pixels to the scales and, written, to the unit axes in pixels [2, 3]."""
     by_xx, by_xy, by_yy = by_covariance
     for j in range(3):
-        scale = float(scales[i, j])
+        scale = np.float64(scales[i, j])
         along_x = 2 * scale * (by_xx * projected[0, j] + by_xy * projected[1, j])
         along_y = 2 * scale * (by_xy * projected[0, j] + by_yy * projected[1, j])
         of_scales[i, j] += along_x * projected[0, j] + along_y * projected[1, j]
@@ -345,7 +350,7 @@ def by_direction(offset, features, i, sums, basis, weights, of_features):
     for k in range(count):
         weights[k] = 0.0
     for channel in range(3):
-        slope = float(sums[i, 6 + channel])
+        slope = np.float64(sums[i, 6 + channel])
         if seen_color(features, i, basis, channel) < 0:
             slope = 0.0
         for k in range(count):
@@ -387,7 +392,7 @@ def project_backward(first, last, gaussians, camera, size, options, rectangles, 
         (by_x, by_y), (by_xx, by_xy, by_yy) = by_mean_and_covariance(sums, i, covariances, determinant)
         of_opacities[i] += sums[i, 0] / opacities[i]
         if antialiased:
-            more_xx, more_xy, more_yy = by_ratio(float(sums[i, 0]), covariances, sharp, determinant, blur)
+            more_xx, more_xy, more_yy = by_ratio(np.float64(sums[i, 0]), covariances, sharp, determinant, blur)
             by_xx, by_xy, by_yy = by_xx + more_xx, by_xy + more_xy, by_yy + more_yy
         add_scale_gradient(projected, scales, i, (by_xx, by_xy, by_yy), by_projected, of_scales)
         add_rotation_gradient(rotations, i, length, to_image, by_projected, by_axes, of_rotations)

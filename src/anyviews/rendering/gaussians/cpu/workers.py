@@ -6,7 +6,7 @@ their runtimes end the process when it was forked, or when two Python threads re
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -74,7 +74,7 @@ def equal_ranges(count: int, size: int) -> list[Range]:
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def balanced_ranges(costs: Sequence[float], parts: int | None = None) -> list[Range]:
+def balanced_ranges(costs: np.ndarray, parts: int | None = None) -> list[Range]:
     """The indices of `costs` in ranges of about equal total cost; by default enough for all workers."""
     if parts is None:
         parts = 1 if worker_count() == 1 else PARTS_PER_WORKER * worker_count()
