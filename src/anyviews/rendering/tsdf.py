@@ -23,6 +23,9 @@ ACCELERATOR_VOXELS_PER_PASS = 1 << 23
 # A voxel is known when the votes for it weigh more than this; it takes a surface seen under 89 degrees to weigh less.
 MIN_WEIGHT = 1e-2
 
+# Doubtful free space does not make a voxel free, but refutes votes for a solid one that weigh less than this part of it.
+DOUBT = 0.25
+
 # What is held at once: distance, known and a temporary for each voxel, sums of votes and weights in filled blocks.
 BYTES_PER_VOXEL, BYTES_PER_FILLED_VOXEL = 6, 12
 
@@ -97,8 +100,7 @@ def integrate(
     votes /= weights.clamp(min=MIN_WEIGHT)
     # exactly 0 would put vertices of several edges at one place
     votes.masked_fill_(votes == 0, 1e-6)
-    # doubtful free space does not make a voxel free, but it refutes those who weigh less and call it solid
-    known = (weights > MIN_WEIGHT) & ((votes > 0) | (weights > doubts))
+    known = (weights > MIN_WEIGHT) & ((votes > 0) | (weights > DOUBT * doubts))
     del weights, doubts
     return (
         _volume(votes, indices, grid, torch.ones(count * BLOCK**3)),
