@@ -30,7 +30,7 @@ CORE = [
 EXTRAS = {
     "train": ["torchdata>=0.11", "tensorboard>=2.16", "jinja2>=3.1"],
     "evaluate": ["evaluate>=0.4.6"],
-    "gsplat": ["gsplat>=1.5"],
+    "gsplat": ["gsplat>=1.5.3"],
     "data": ["mitsuba>=3.6", "openexr>=3.3"],  # rendering meshes into samples; .exr files
     "xformers": ["xformers>=0.0.30"],
 }
@@ -40,7 +40,7 @@ EXTRAS["dev"] = [
     *EXTRAS["data"],
     "beartype>=0.20",
     "build>=1.2",
-    "gsplat>=1.5",  # its PyTorch code is an oracle in tests; its kernels need CUDA
+    "gsplat>=1.5.3",  # its PyTorch code is an oracle in tests; its kernels need CUDA
     "hypothesis>=6.100",
     "imageio-ffmpeg>=0.6",
     "import-linter>=2.1",
