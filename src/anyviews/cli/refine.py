@@ -20,7 +20,8 @@ from ..gaussians import Gaussians
 from ..rendering.gaussians import BACKENDS, render_gaussians
 from ..rendering.initialization import initial_gaussians
 from ..rendering.photo_consistency import consistent_points
-from ..rendering.refinement import RefinementResult, RefinementSettings, photo_scores, posed_views, refine_scene
+from ..rendering.photo_targets import photo_scores, posed_views
+from ..rendering.refinement import RefinementResult, RefinementSettings, refine_scene
 from ..scene import Scene
 from ..views import Views
 from .convert import parse_size

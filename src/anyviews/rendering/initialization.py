@@ -9,7 +9,7 @@ from ..gaussians import Gaussians
 from ..scene import PointCloud, Scene
 
 
-# As Kerbl et al.: from thin Gaussians descent chooses those at the surface; opaque ones at wrong places hide others, and
+# As Kerbl et al.: of thin Gaussians descent chooses those at the surface, opaque ones at wrong places hide others, and
 # a few hundred steps do not get rid of them (docs/refine.md).
 INITIAL_OPACITY = 0.1
 

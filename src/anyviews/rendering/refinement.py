@@ -14,13 +14,10 @@ from ..geometry.similarity import align_cameras
 from ..scene import Scene
 from ..views import Views
 from .gaussians import render_gaussians
-from .image_quality import SMALLEST, psnr, ssim, weighted_mean
+from .image_quality import ssim, weighted_mean
 from .initialization import initial_gaussians
+from .photo_targets import Targets, photo_scores, posed_views, shrunk
 from .scene_parameters import FALLING, LearningRates, SceneParameters
-
-
-# Photos whose aspect ratio differs from that of the cameras by more than rounding to whole pixels are other photos.
-ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,9 @@ def refine_scene(
         raise ValueError(f"steps is {steps}; accepted are 1 and more")
     views = posed_views(scene, views).validate()
     start = initial_gaussians(scene, degree, settings.max_gaussians, settings.seed).validate()
-    pyramid = [_targets(_shrunk(views, level), background, start) for level in range(settings.coarse_levels + 1)]
+    pyramid = [
+        Targets.create(shrunk(views, level), background, start.means) for level in range(settings.coarse_levels + 1)
+    ]
     cameras = views.cameras.to(start.device, start.dtype)
     parameters = SceneParameters(
         start.detach(), cameras, scene_extent(start, cameras), optimize_cameras, optimize_intrinsics
@@ -144,59 +143,6 @@ def refine_scene(
         shifts,
         float(parameters.log_focal.detach().exp()),
     )
-
-
-@torch.no_grad()
-def photo_scores(
-    gaussians: Gaussians, views: Views, background: Float[Tensor, "3"] | None = None, backend: str = "auto"
-) -> dict[str, Float[Tensor, "views"]]:
-    """PSNR in dB and SSIM of renders against photos, over the pixels that count in `refine_scene`.
-
-    Args:
-        gaussians: of the views' world.
-        views: with cameras.
-        background: [3], sRGB, as for `refine_scene`.
-        backend: of `render_gaussians`.
-    """
-    targets, scores = _targets(views, background, gaussians), []
-    # one at a time, to bound the memory
-    for index, camera in enumerate(views.cameras.to(gaussians.device)):
-        one = slice(index, index + 1)
-        render = render_gaussians(gaussians, camera.reshape(1), backend=backend, background=targets.background).images
-        weights = None if targets.weights is None else targets.weights[one]
-        scores.append(torch.stack([score(render, targets.images[one], weights) for score in (psnr, ssim)]))
-    return dict(zip(("psnr", "ssim"), torch.cat(scores, dim=1), strict=True))
-
-
-def posed_views(scene: Scene, views: Views | None = None) -> Views:
-    """The photos of a scene with cameras of their size.
-
-    Args:
-        scene: whose cameras photos without cameras take, one each, and whose images are the photos if none are given.
-        views: the photos.
-
-    Raises:
-        ValueError: if there are no photos, or the scene's cameras are not theirs.
-    """
-    if views is None:
-        if scene.images is None:
-            raise ValueError("the scene has no images to compare with; give views, the photos with their cameras")
-        return Views(scene.images, scene.cameras, names=scene.names)
-    if views.cameras is not None:
-        return views
-    if len(views) != len(scene):
-        raise ValueError(
-            f"{len(views)} photos without cameras and {len(scene)} cameras of the scene; give one each, or photos "
-            "with cameras in the scene's world"
-        )
-    given = scene.cameras
-    if abs(given.width / given.height * views.height / views.width - 1) > ASPECT_TOLERANCE:
-        raise ValueError(
-            f"the photos have {views.height}x{views.width} pixels but the cameras of the scene "
-            f"{given.height}x{given.width}, another aspect ratio; give the photos that the scene was made from, or "
-            "photos with cameras"
-        )
-    return replace(views, cameras=given.resize(views.height, views.width))
 
 
 def scene_extent(gaussians: Gaussians, cameras: Cameras) -> float:
@@ -231,41 +177,9 @@ def camera_changes(refined: Cameras, given: Cameras) -> tuple[Float[Tensor, "vie
     return turns, (refined.centers - given.centers).norm(dim=-1)
 
 
-@dataclass(frozen=True)
-class _Targets:
-    """Photos at one size, on the device: what is compared, how much each pixel counts, and what lies behind."""
-
-    images: Float[Tensor, "views 3 height width"]
-    weights: Float[Tensor, "views 1 height width"] | None
-    background: Float[Tensor, "3"] | None
-
-
-def _shrunk(views: Views, level: int) -> Views:
-    """The photos halved `level` times, but not below what SSIM needs."""
-    shrink = 2**level
-    height, width = max(views.height // shrink, SMALLEST), max(views.width // shrink, SMALLEST)
-    return views if level == 0 else views.resize(height, width)
-
-
-def _targets(views: Views, background: Tensor | None, gaussians: Gaussians) -> _Targets:
-    """The photos on the Gaussians' device, on the background where there is one."""
-    if views.masks is not None and background is None:
-        empty = [name for name, mask in zip(views.names, views.masks, strict=True) if not (mask > 0).any()]
-        if empty:
-            raise ValueError(f"the masks of {len(empty)} photos are empty, the first of {empty[0]}; leave these out")
-    images, weights = views.images.to(gaussians.means), None
-    if background is not None:
-        background = background.to(gaussians.means)
-    if views.masks is not None:
-        weights = views.masks.to(gaussians.means)
-    if weights is not None and background is not None:
-        images, weights = images * weights + background[:, None, None] * (1 - weights), None
-    return _Targets(images, weights, background)
-
-
 def _descend(
     parameters: SceneParameters,
-    pyramid: list[_Targets],
+    pyramid: list[Targets],
     steps: int,
     settings: RefinementSettings,
     on_step: Callable[[int, float], None] | None,
@@ -280,7 +194,8 @@ def _descend(
         for group, rate in falling:
             group["lr"] = rate * (settings.rates.means_final / settings.rates.means) ** (step / max(steps - 1, 1))
         targets = pyramid[max(0, settings.coarse_levels - 4 * step // steps)]
-        loss = _loss(parameters, targets, next(order), settings)
+        index = next(order)
+        loss = _loss(parameters, index, targets[index], settings)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         _check_finite(loss, optimizer, step)
@@ -303,18 +218,16 @@ def _photo_order(count: int, settings: RefinementSettings):
         waiting = waiting[per_step:]
 
 
-def _loss(parameters: SceneParameters, targets: _Targets, index: Tensor, settings: RefinementSettings) -> Tensor:
-    """(1 - w) L1 + w (1 - SSIM), Kerbl et al., Eq. 7."""
+def _loss(parameters: SceneParameters, index: Tensor, targets: Targets, settings: RefinementSettings) -> Tensor:
+    """(1 - w) L1 + w (1 - SSIM) of some photos, Kerbl et al., Eq. 7."""
     cameras = parameters.cameras(index).resize(*targets.images.shape[-2:])
     render = render_gaussians(
         parameters.gaussians(), cameras, backend=settings.backend, background=targets.background
     ).images
-    photos = targets.images[index]
-    weights = None if targets.weights is None else targets.weights[index]
-    difference = weighted_mean((render - photos).abs(), weights).mean()
+    difference = weighted_mean((render - targets.images).abs(), targets.weights).mean()
     if settings.ssim_weight == 0:
         return difference
-    dissimilarity = 1 - ssim(render, photos, weights).mean()
+    dissimilarity = 1 - ssim(render, targets.images, targets.weights).mean()
     return (1 - settings.ssim_weight) * difference + settings.ssim_weight * dissimilarity
 
 

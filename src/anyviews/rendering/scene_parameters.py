@@ -12,7 +12,7 @@ from ..gaussians import Gaussians
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Step sizes of Adam. Those of Gaussians are Kerbl et al.'s, but for the shorter run (docs/refine.md).
+    """Step sizes of Adam; those of Gaussians are four times Kerbl et al.'s, for runs of hundreds of steps.
 
     Args:
         means: in units of the scene's extent; falls exponentially to `means_final` over the run.
@@ -27,13 +27,13 @@ class LearningRates:
         log_focal: of the logarithm of the shared focal factor; falls as that of means does.
     """
 
-    means: float = 1.6e-4
-    means_final: float = 1.6e-6
-    rotations: float = 1e-3
-    log_scales: float = 5e-3
-    opacity_logits: float = 2.5e-2
-    colors: float = 2.5e-3
-    harmonics: float = 1.25e-4
+    means: float = 6.4e-4
+    means_final: float = 6.4e-6
+    rotations: float = 4e-3
+    log_scales: float = 2e-2
+    opacity_logits: float = 0.1
+    colors: float = 1e-2
+    harmonics: float = 5e-4
     camera_turns: float = 1e-3
     camera_shifts: float = 1e-3
     log_focal: float = 1e-3
