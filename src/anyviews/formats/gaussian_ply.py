@@ -39,8 +39,8 @@ def write_gaussian_ply(
     """Write Gaussians as PLY; what is read back and written again is the same file, byte for byte.
 
     Means, quaternions and harmonics are kept exactly, in 32 bits. Scales and opacities are kept as the nearest 32-bit
-    logarithms and logits, which is a relative error of 1e-7 where it is largest. A scale or opacity of 0 becomes
-    1.2e-38, an opacity of 1 becomes 1 - 6e-8.
+    logarithms and logits, which is a relative error below 5e-7 for scales from 1e-6 to 1e6. A scale or opacity of 0
+    becomes 1.2e-38, an opacity of 1 becomes 1 - 6e-8.
 
     Args:
         gaussians: one valid set.
