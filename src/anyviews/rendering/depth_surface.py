@@ -80,7 +80,8 @@ class DepthSurface:
         distance = 1 / (affine @ intrinsics).norm(dim=-1).clamp(min=torch.finfo(depth.dtype).tiny)
         rays = F.pad(pixels, (0, 1), value=1.0) @ torch.linalg.inv(intrinsics).mT
         cosine = torch.where(known, distance * inverse / rays.norm(dim=-1), 1).clamp(max=1)
-        nearest = F.max_pool2d(inverse[None], 2 * margin + 1, 1, margin)[0]
+        nearest = F.max_pool2d(inverse[None], (1, 2 * margin + 1), 1, (0, margin))
+        nearest = F.max_pool2d(nearest, (2 * margin + 1, 1), 1, (margin, 0))[0]
         usable = (known | empty) * weight
 
         def table(values: Tensor, outside: float = 0.0) -> Tensor:

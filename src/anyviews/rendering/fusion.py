@@ -66,7 +66,7 @@ def fuse_depths(
         ValueError: for values that cannot be fused, no surface in the bounds, or a grid beyond the memory.
     """
     depths, masks, weights = _check(images, depths, cameras, masks, weights)
-    low, high = _check_bounds(bounds) if bounds is not None else _bounds_of(depths, cameras, masks)
+    low, high = _check_bounds(bounds) if bounds is not None else bounds_of_depths(depths, cameras, masks)
     voxel_size = _voxel_size(low.to(depths), high.to(depths), resolution, voxel_size)
     truncation = TRUNCATION_VOXELS * voxel_size if truncation is None else truncation
     if not truncation >= TRUNCATION_VOXELS * voxel_size * (1 - 1e-6):
@@ -111,6 +111,21 @@ def mesh_from_scene(scene: Scene, **options) -> Mesh:
     return fuse_depths(scene.images, scene.depths, scene.cameras, **options)
 
 
+def bounds_of_depths(
+    depths: Float[Tensor, "views 1 height width"], cameras: Cameras, masks: Float[Tensor, "views 1 height width"]
+) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """Corners of the box around all points of depth maps but far strays.
+
+    Args:
+        depths: [V, 1, H, W], z-depth in world units, 0 where unknown.
+        cameras: of batch shape [V].
+        masks: [V, 1, H, W]; pixels where this is below 0.5 do not count.
+    """
+    pixels = pixel_centers(*depths.shape[-2:], depths.device, cameras.dtype).flatten(0, 1)
+    points = cameras.unproject(pixels.expand(len(depths), -1, 2), depths.flatten(1).to(cameras.dtype))
+    return robust_bounds(points[((depths > 0) & (masks >= 0.5)).flatten(1)])
+
+
 def _check(
     images: Tensor | None, depths: Tensor, cameras: Cameras, masks: Tensor | None, weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,15 +155,6 @@ def _check(
     if not ((depths > 0) & (masks >= 0.5) & (weights > 0)).any():
         raise ValueError("no pixel has a depth above 0, a mask of 0.5 or more, and a weight above 0: nothing to fuse")
     return depths.float(), masks, (weights / weights.max()).float()
-
-
-def _bounds_of(
-    depths: Float[Tensor, "views 1 height width"], cameras: Cameras, masks: Float[Tensor, "views 1 height width"]
-) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """The box around all points but far strays."""
-    pixels = pixel_centers(*depths.shape[-2:], depths.device, cameras.dtype).flatten(0, 1)
-    points = cameras.unproject(pixels.expand(len(depths), -1, 2), depths.flatten(1).to(cameras.dtype))
-    return robust_bounds(points[((depths > 0) & (masks >= 0.5)).flatten(1)])
 
 
 def _check_bounds(bounds: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .depth_range import inverse_depth_range
 from .depth_surface import SLANTED_REACH, DepthSurface
 
 
@@ -23,7 +23,8 @@ ACCELERATOR_VOXELS_PER_PASS = 1 << 23
 # A voxel is known when the votes for it weigh more than this; it takes a surface seen under 89 degrees to weigh less.
 MIN_WEIGHT = 1e-2
 
-# Doubtful free space does not make a voxel free, but refutes votes for a solid one that weigh less than this part of it.
+# Doubtful free space does not make a voxel free, but refutes votes for a solid one that weigh less than this part of
+# it.
 DOUBT = 0.25
 
 # What is held at once: distance, known and a temporary for each voxel, sums of votes and weights in filled blocks.
@@ -127,7 +128,7 @@ def _near_surface(surface: DepthSurface, grid: VoxelGrid, truncation: float) -> 
     u, v, spread, depth, radius = _footprints(surface, grid, grid.block_corners(indices))
     near = _in_image(surface, u, v, spread, depth + radius)
     u, v, spread, depth = (values[near] for values in (u, v, spread, depth))
-    nearest, farthest = _inverse_depth_range(surface.inverse_depth, u, v, spread)
+    nearest, farthest = inverse_depth_range(surface.inverse_depth, u, v, spread)
     behind_nearest = nearest * (depth + radius) >= 1
     near[near.clone()] = behind_nearest & (farthest * (depth - radius - SLANTED_REACH * truncation) <= 1)
     return near
@@ -177,40 +178,6 @@ def _in_image(surface: DepthSurface, u: Tensor, v: Tensor, spread: Tensor, depth
     inside = (u + spread > 0) & (u - spread < width) & (v + spread > 0) & (v - spread < height)
     # the middle of a ball that the camera is in, or just behind, may be seen anywhere
     return (inside | (spread > max(height, width))) & (depth > 0)
-
-
-def _inverse_depth_range(
-    inverse_depth: Float[Tensor, "height width"],
-    u: Float[Tensor, "points"],
-    v: Float[Tensor, "points"],
-    reach: Float[Tensor, "points"],
-) -> tuple[Float[Tensor, "points"], Float[Tensor, "points"]]:
-    """Largest and smallest known inverse depth in squares of `reach` pixels around (u, v); -inf and inf without any.
-
-    A sparse table: level l holds the extremes of all squares of 2**l pixels, four of which cover a larger one.
-    """
-    height, width = inverse_depth.shape
-    unknown = inverse_depth == 0
-    level = torch.stack([inverse_depth, -inverse_depth]).masked_fill(unknown, -torch.inf)
-    side = (2 * reach + 1).long().clamp(max=max(height, width))
-    chosen = (side.double().log2() + 1e-9).long()
-    extremes = torch.full((2, len(u)), -torch.inf, device=u.device)
-    for exponent in range(int(chosen.max()) + 1 if len(chosen) else 0):
-        members = (chosen == exponent).nonzero()[:, 0]
-        last = side[members] - (1 << exponent)  # where the second square of each row begins, from the first
-        left, top = ((center - reach).floor().long()[members] for center in (u, v))
-        for column in (left, left + last):
-            for row in (top, top + last):
-                entry = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-                extremes[:, members] = extremes[:, members].maximum(level.flatten(1)[:, entry])
-        step = 1 << exponent
-        level = F.pad(level, (0, step, 0, step), value=-torch.inf)
-        level = (
-            level[:, :height, :width]
-            .maximum(level[:, step:, :width])
-            .maximum(level[:, :height, step:].maximum(level[:, step:, step:]))
-        )
-    return extremes[0], -extremes[1]
 
 
 def _volume(
