@@ -192,17 +192,34 @@ def test_up_follows_the_cameras(tmp_path):
 
 
 def test_page_shows_what_our_renderer_renders(browser, tmp_path):
-    gaussians, cameras = random_gaussians(0, 2000, degree=3), orbit_cameras(2, 72, 96, skew=3.0)
+    gaussians, cameras = random_gaussians(0, 1000, degree=3), orbit_cameras(2, 72, 96, skew=3.0)
+    gaussians.spherical_harmonics[:, 1:] *= 6
+    gaussians.opacities[::4] = 1
     write_gaussian_html(gaussians, tmp_path / "page.html", cameras, title='<b> & "quotes" </title>')
     for index, expected in enumerate(rendered(gaussians, cameras)):
         browser.open(tmp_path / "page.html", f"#camera={index}&ui=0", 96, 72)
         shown = browser.screenshot()
         assert shown.std() > 0.1
-        assert psnr(shown, expected) > 50
+        assert psnr(shown, expected) > 55
     assert browser.run("document.title") == '<b> & "quotes" </title>'
     assert browser.run("document.querySelector('h1').textContent") == '<b> & "quotes" </title>'
     assert browser.complaints == []
     assert {address.split(":")[0] for address in browser.requests} <= {"about", "blob", "file"}
+
+
+def test_each_harmonic(browser, tmp_path):
+    x, y = torch.meshgrid(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.5, 0.5, 3), indexing="ij")
+    means = torch.stack([x, y, 0.5 * x + y], dim=-1).flatten(0, 1)
+    gray = random_gaussians(0, 15)
+    gaussians = Gaussians.from_colors(
+        means, gray.rotations, torch.full((15, 3), 0.08), torch.ones(15), torch.full((15, 3), 0.5)
+    ).with_degree(3)
+    gaussians.spherical_harmonics[:, 1:] = torch.eye(15)[..., None]
+    cameras = orbit_cameras(6, 36, 48)
+    write_gaussian_html(gaussians, tmp_path / "page.html", cameras)
+    for index, expected in enumerate(rendered(gaussians, cameras)):
+        browser.open(tmp_path / "page.html", f"#camera={index}&ui=0", 48, 36)
+        assert (browser.screenshot() - expected).abs().max() < 0.01
 
 
 def test_many_flat_gaussians(browser, tmp_path):
@@ -244,7 +261,7 @@ def test_given_camera_is_shown_in_its_own_aspect_ratio(browser, page):
 def test_sorting_without_a_worker(browser, page):
     browser.open(page, "#camera=2&ui=0", 128, 96)
     expected = browser.screenshot()
-    for without in ("delete window.Worker", "window.Worker = function () { setTimeout(() => this.onerror()); "
+    for without in ("delete window.Worker", "window.Worker = function () { setTimeout(() => this.onerror(), 200); "
                     "this.postMessage = () => {}; }"):  # fmt: skip
         script = browser.send("Page.addScriptToEvaluateOnNewDocument", source=without)["identifier"]
         browser.open(page, "#camera=2&ui=0", 128, 96)
@@ -268,9 +285,13 @@ def test_controls(browser, page):
     def mouse(kind: str, x: int, y: int, **values):
         return "dispatchMouseEvent", {"type": kind, "x": x, "y": y, "clickCount": 1, **values}
 
-    def drag(**button):
-        return [mouse("mousePressed", 240, 120, **button), mouse("mouseMoved", 300, 150, **button),
-                mouse("mouseReleased", 300, 150, button=button["button"])]  # fmt: skip
+    def drag(right: int, down: int, **button):
+        end = 240 + right, 120 + down
+        return [
+            mouse("mousePressed", 240, 120, **button),
+            mouse("mouseMoved", *end, **button),
+            mouse("mouseReleased", *end, button=button["button"]),
+        ]
 
     def key(name: str):
         return [("dispatchKeyEvent", {"type": kind, "key": name}) for kind in ("keyDown", "keyUp")]
@@ -278,9 +299,11 @@ def test_controls(browser, page):
     def fingers(kind: str, *points):
         return "dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y, "id": x0} for x0, x, y in points]}
 
-    assert changed(*drag(button="left", buttons=1))
+    assert changed(*drag(60, 0, button="left", buttons=1))
+    assert changed(*drag(0, 30, button="left", buttons=1))
     assert browser.run("document.getElementById('camera').value") == "-1"
-    assert changed(*drag(button="right", buttons=2))
+    assert changed(*drag(60, 0, button="right", buttons=2))
+    assert changed(*drag(0, 30, button="right", buttons=2))
     assert changed(mouse("mouseWheel", 240, 120, deltaX=0, deltaY=-300))
     assert changed(fingers("touchStart", (1, 200, 150), (2, 280, 150)), fingers("touchMove", (1, 160, 150),
                    (2, 320, 150)), fingers("touchEnd"))  # fmt: skip

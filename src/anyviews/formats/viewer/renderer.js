@@ -21,7 +21,8 @@ class GaussianRenderer {
     gl.uniform3fv(this.uniforms.harmonicLimits, [...scene.harmonicLimits, 0, 0, 0].slice(0, 3));
     gl.uniform2fv(this.uniforms.logScales, scene.logScales);
     this.setUpQuads();
-    // many faint layers would lose their sum to the rounding of the canvas's 8 bits
+    // many faint layers would lose their sum to the canvas's 8 bits, and colours above 1 be cut off before they blend
+    this.format = gl.getExtension("EXT_color_buffer_float") ? gl.RGBA16F : gl.RGB10_A2;
     this.target = gl.createRenderbuffer();
     this.targetSize = [0, 0];
     gl.bindRenderbuffer(gl.RENDERBUFFER, this.target);
@@ -72,6 +73,7 @@ class GaussianRenderer {
     gl.uniform1f(uniforms.skew, view.skew);
     gl.uniform2fv(uniforms.principal, view.principal);
     gl.uniform2fv(uniforms.imageSize, view.size);
+    gl.uniform2f(uniforms.imageCorner, view.left, bottom);
     gl.uniform1f(uniforms.near, view.near);
     gl.uniform1f(uniforms.sizeFactor, look.size);
     gl.uniform1i(uniforms.shownDegree, look.degree);
@@ -83,7 +85,7 @@ class GaussianRenderer {
     const { gl, targetSize } = this;
     if (targetSize[0] === width && targetSize[1] === height) return;
     this.targetSize = [width, height];
-    gl.renderbufferStorage(gl.RENDERBUFFER, gl.RGB10_A2, width, height);
+    gl.renderbufferStorage(gl.RENDERBUFFER, this.format, width, height);
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.framebuffer);
     gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.RENDERBUFFER, this.target);
   }

@@ -29,11 +29,13 @@ uniform vec2 focal;
 uniform float skew;
 uniform vec2 principal;
 uniform vec2 imageSize;
+uniform vec2 imageCorner;              // lower left, in the framebuffer
 uniform float near;
 
 in uint index;
 in vec2 corner;                        // of the quad, -1 or 1
-out vec2 offset;                       // from the centre, in standard deviations along the ellipse's axes
+flat out vec2 middle;                  // of the ellipse in the framebuffer, whose y points up
+flat out vec4 axes;                    // pixels to standard deviations along the ellipse's long and its short axis
 flat out vec4 color;
 
 ivec2 texel(int i) {
@@ -95,33 +97,34 @@ void main() {
   vec3 toY = vec3(0.0, focal.y, -focal.y * slope.y) / z;
 
   // the covariance in the image is the sum of the squares of the Gaussian's three axes there
-  mat3 axes = worldToCamera * rotationMatrix(vec3(unpackSnorm2x16(second.y), unpackSnorm2x16(second.z).x));
+  mat3 inCameraAxes = worldToCamera * rotationMatrix(vec3(unpackSnorm2x16(second.y), unpackSnorm2x16(second.z).x));
   vec3 logScale = vec3(unpackUnorm2x16(first.w), unpackUnorm2x16(second.x).x);
   vec3 scale = sizeFactor * exp(mix(vec3(logScales.x), vec3(logScales.y), logScale));
   float xx = BLUR, xy = 0.0, yy = BLUR;
   for (int i = 0; i < 3; i++) {
-    vec2 axis = scale[i] * vec2(dot(toX, axes[i]), dot(toY, axes[i]));
+    vec2 axis = scale[i] * vec2(dot(toX, inCameraAxes[i]), dot(toY, inCameraAxes[i]));
     xx += axis.x * axis.x;
     xy += axis.x * axis.y;
     yy += axis.y * axis.y;
   }
 
   // axes of the ellipse, as far as the opacity reaches MIN_ALPHA
-  float middle = 0.5 * (xx + yy), difference = 0.5 * (xx - yy);
+  float mean = 0.5 * (xx + yy), difference = 0.5 * (xx - yy);
   float spread = length(vec2(difference, xy));
   // the longer of two equal expressions, which does not cancel
   vec2 direction = xx < yy ? vec2(xy, spread - difference) : vec2(spread + difference, xy);
   direction = spread > 0.0 ? normalize(direction) : vec2(1.0, 0.0);
-  vec2 major = sqrt(middle + spread) * direction;
-  vec2 minor = sqrt(max(middle - spread, BLUR)) * vec2(-direction.y, direction.x);
+  vec2 across = vec2(-direction.y, direction.x);
+  float longer = sqrt(mean + spread), shorter = sqrt(max(mean - spread, BLUR));
   float reach = sqrt(2.0 * log(opacity / MIN_ALPHA));
   vec2 halfSize = reach * sqrt(vec2(xx, yy));
   if (any(lessThan(center + halfSize, vec2(0.0))) || any(greaterThan(center - halfSize, imageSize))) return;
 
-  vec3 mean = vec3(unpackHalf2x16(second.z).y, unpackHalf2x16(second.w));
-  color = vec4(max(mean + directional(normalize(fromCamera)), 0.0), opacity);
-  offset = reach * corner;
-  vec2 pixel = center + offset.x * major + offset.y * minor;
+  vec3 meanColor = vec3(unpackHalf2x16(second.z).y, unpackHalf2x16(second.w));
+  color = vec4(max(meanColor + directional(normalize(fromCamera)), 0.0), opacity);
+  middle = imageCorner + vec2(center.x, imageSize.y - center.y);
+  axes = vec4(direction.x, -direction.y, across.x, -across.y) / vec4(longer, longer, shorter, shorter);
+  vec2 pixel = center + reach * (corner.x * longer * direction + corner.y * shorter * across);
   vec2 inImage = 2.0 * pixel / imageSize - 1.0;
   gl_Position = vec4(inImage.x, -inImage.y, 0.0, 1.0);
 }`;
@@ -132,11 +135,15 @@ precision highp float;
 const float MIN_ALPHA = 1.0 / 255.0;
 const float MAX_ALPHA = 0.999;
 
-in vec2 offset;
+flat in vec2 middle;
+flat in vec4 axes;
 flat in vec4 color;
 out vec4 blended;
 
 void main() {
+  // not interpolated from the corners, which the hardware rounds to fractions of a pixel
+  vec2 pixels = gl_FragCoord.xy - middle;
+  vec2 offset = vec2(dot(pixels, axes.xy), dot(pixels, axes.zw));
   float alpha = min(color.a * exp(-0.5 * dot(offset, offset)), MAX_ALPHA);
   if (alpha < MIN_ALPHA) discard;
   blended = vec4(color.rgb * alpha, alpha);
