@@ -177,7 +177,7 @@ def shade(
     normals, cosine = surface_normals(looked_up, points, tuple(-component for component in along))
     # seen at a slant a pixel covers more of the surface: the geometric mean of its two widths
     footprint = depth * pixel[..., None] * (cosine + 0.05).rsqrt()
-    base_colors = albedo(looked_up, points, footprint)
+    base_colors = list(albedo(looked_up, points, footprint))
     light = irradiance(scene.lights, points, normals, looked_up, scene.room)
     tint = scene.lights.tint[..., None, None]
     colors = [(color * light * tint[:, k]).clamp_(0, 1) for k, color in enumerate(base_colors)]

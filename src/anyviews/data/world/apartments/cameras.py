@@ -11,7 +11,7 @@ from ..trajectories import look_at
 from .draw import Draw
 from .navigation import FreeSpace, free_space
 from .scenes import Apartment, Apartments
-from .sets import best_first, choose, first_views, low_depths, overlaps, views_around, world_points
+from .sets import best_first, choose, first_views, low_depths, overlaps, sees_enough, views_around, world_points
 from .tiles import Frames
 
 
@@ -104,9 +104,8 @@ def overlapping_sets(
     results = {}
     for index, pool in zip(chosen, pools, strict=True):
         frames, depths = concatenated([pair[0] for pair in pool]), torch.cat([pair[1] for pair in pool])
-        flat = depths.flatten(1)
-        usable = ((flat > 0).float().mean(1) > 0.7) & (((flat > 0) & (flat < 0.5)).float().mean(1) < 0.3)
-        order = choose(overlaps(frames, depths).cpu(), usable.tolist(), views, kinds[index] == "tree")
+        usable = sees_enough(depths)
+        order = choose(overlaps(frames, depths).cpu(), usable, views, kinds[index] == "tree")
         results[index] = frames[torch.tensor(order, device=depths.device)]
     return results
 

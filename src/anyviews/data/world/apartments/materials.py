@@ -197,7 +197,7 @@ def bricks(draw: Draw) -> Material:
 def wallpaper(draw: Draw) -> Material:
     """Stripes or motifs on a light ground."""
     base = color(draw, (0.05, 0.4), (0.65, 0.97))
-    other = color(draw, (0.1, 0.7), (0.3, 0.95))
+    other = color(draw, (0.05, 0.5), (0.35, 0.95))
     if draw.chance(0.4):
         return Material(
             base,

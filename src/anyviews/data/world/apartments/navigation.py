@@ -36,7 +36,7 @@ class FreeSpace:
         """x and z of the middle of cells [..., 2]."""
         return np.asarray(self.origin) + (np.asarray(cell) + 0.5) * CELL
 
-    def distance(self, positions: np.ndarray) -> np.ndarray:
+    def distance(self, positions: np.ndarray) -> np.ndarray | np.float64:
         """Clearance at positions [..., 2]."""
         index = ((positions - np.asarray(self.origin)) / CELL).astype(int)
         index = np.clip(index, 0, np.asarray(self.clearance.shape) - 1)
@@ -44,7 +44,7 @@ class FreeSpace:
 
     def random_cell(self, draw: Draw) -> np.ndarray:
         """A cell to stand on."""
-        return draw.choice(self.cells)
+        return self.cells[int(draw.between(0, len(self.cells)))]
 
     def near(self, draw: Draw, position: np.ndarray, spread: float) -> np.ndarray:
         """A position to stand at, normally distributed around another."""

@@ -1,10 +1,10 @@
 """Rendering batches of apartments."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ....cameras import rigid
@@ -24,12 +24,13 @@ from .trace import camera_frames, darkening, nearest, unblocked
 
 
 # Rays per pass: intermediate results stay in a CPU's cache, and within a few gigabytes of an accelerator's memory.
-CPU_RAYS_PER_PASS = 1 << 16
+CPU_RAYS_PER_PASS = 1 << 17
 ACCELERATOR_RAYS_PER_PASS = 1 << 21
 
 GEOMETRY_COLUMNS = ["u0", "u1", "u2", "u_offset", "v0", "v1", "v2", "v_offset"]
 GEOMETRY_COLUMNS += ["n00", "n01", "n02", "n11", "n12", "n22", "n0", "n1", "n2"]
 Trajectory = Literal["any", "walk", "star", "tree"]
+TRAJECTORIES = get_args(Trajectory)
 
 
 def render_apartments(
@@ -43,7 +44,13 @@ def render_apartments(
     trajectory: Trajectory = "any",
     metric: bool = False,
 ) -> WorldViews:
-    """Apartments; `render_world` has the arguments."""
+    """Apartments; `render_world` has the arguments.
+
+    Raises:
+        ValueError: for an unknown trajectory.
+    """
+    if trajectory not in TRAJECTORIES:
+        raise ValueError(f"trajectory is {trajectory!r}; accepted are {', '.join(map(repr, TRAJECTORIES))}")
     made = [random_apartment(seed) for seed in seeds.tolist()]
     apartments = pack(made, device)
     frames, scale = apartment_cameras(seeds, made, apartments, views, trajectory)
@@ -90,12 +97,12 @@ def render_pass(
     for start in range(0, len(frame), tiles):
         some = slice(start, start + tiles)
         visible = (frame[some], seen[some], near[frame[some]])
-        hits = trace(apartments, local, fine[some], *visible)
+        hits = nearest(apartments, local, fine[some], *visible)
         values, normals = shade(apartments, frames, frame[some], fine[some], *hits, pixel[frame[some]], maps)
         if samples > 1:
             side = TILE * samples
             values = F.avg_pool2d(values.unflatten(-1, (side, side)), samples).flatten(-2)
-            hits = trace(apartments, local, coarse[some], *visible)
+            hits = nearest(apartments, local, coarse[some], *visible)
             if maps:
                 normals = surface_hits(apartments, frames, frame[some], coarse[some], *hits)[0]["normals"]
         depth = hits[0] * (hits[0] < NO_HIT)
@@ -118,18 +125,6 @@ def named_fields(whole: Float[Tensor, "frames channels height width"], maps: boo
     else:
         del fields["radiance"]
     return fields
-
-
-def trace(
-    apartments: Apartments,
-    local: tuple[Tensor, Tensor],
-    directions: Float[Tensor, "tiles 2 rays"],
-    frame: Int[Tensor, "tiles"],
-    seen: Bool[Tensor, "tiles solids"],
-    near: Float[Tensor, "tiles solids"],
-) -> tuple[Tensor, Tensor]:
-    """Depth and surface of tiles of rays."""
-    return nearest(apartments, local, frame, directions, seen, near)
 
 
 def surface_hits(
@@ -190,9 +185,8 @@ def shade(
     metallic, glows = material["metallic"], (material["emission"] > 0).float()
     emitted = [color * material["emission"] for color in colors]
     colors = [color * (1 - glows) for color in colors]
-    light = illuminate(
-        apartments, scene, points, normals, to_camera, cosine, geometry["row"], colors, roughness, metallic
-    )
+    reflects = (colors, roughness, metallic)
+    light = illuminate(apartments, scene, points, normals, to_camera, cosine, geometry["row"], reflects)
     light = [a + b for a, b in zip(light, emitted, strict=True)]
     missed = depth >= NO_HIT
     light = see_sky(apartments, scene, along, missed, light)
@@ -211,9 +205,7 @@ def illuminate(
     to_camera: tuple[Tensor, ...],
     cosine: Tensor,
     solid: Int[Tensor, "tiles rays"],
-    colors: list[Tensor],
-    roughness: Tensor,
-    metallic: Tensor,
+    reflects: tuple[list[Tensor], Tensor, Tensor],
 ) -> list[Tensor]:
     """Reflected radiance from the lamps and windows of each point's room, and from all sides."""
     rooms = apartments.ambient.shape[2]
@@ -222,16 +214,14 @@ def illuminate(
     room = room + (scene * rooms)[:, None]
     ambient = apartments.ambient.flatten(1).index_select(1, room.flatten()).unflatten(1, room.shape)
     open_sides = darkening(apartments, scene, points, normals)
-    # lamps shine on the upper half of a room, its floor is darker
-    open_sides = open_sides * (1 + 0.15 * normals[1])
-    light = from_all_sides(colors, roughness, metallic, cosine, [a * open_sides for a in ambient])
+    light = from_all_sides(*reflects, cosine, [a * open_sides for a in ambient])
     for slot in range(LAMPS):
         row = room * LAMPS + slot
         values = apartments.lamps.flatten(1).index_select(1, row.flatten()).unflatten(1, row.shape)
         lamp = dict(zip(LAMP_COLUMNS, values, strict=True))
         to_lamp, unit, softness, arriving = lamp_light(lamp, points)
         passed = unblocked(apartments, scene, present, points, to_lamp, softness)
-        parts = reflected(colors, roughness, metallic, normals, to_camera, unit)
+        parts = reflected(*reflects, normals, to_camera, unit)
         light = [
             total + part * strength * passed for total, part, strength in zip(light, parts, arriving, strict=True)
         ]

@@ -72,11 +72,17 @@ def random_apartment(seed: int) -> Apartment:
     build_shell(draw, plan, parts)
     lamps = furnish(draw, plan, parts, radiance)
     apartment = Apartment(plan, parts, lamps, sky)
-    # as a camera does: exposed for the mean of the rooms
     levels = [sum(room_ambient(apartment, index)) / 3 for index in range(len(plan.rooms))]
-    exposure = draw.log_between(0.13, 0.26) / (sum(levels) / len(levels))
-    lamps = [replace(lamp, intensity=tuple(exposure * c for c in lamp.intensity)) for lamp in lamps]
+    mean = sum(levels) / len(levels)
+    # as a camera does: exposed for the mean of the rooms; people put strong lamps into dark rooms
+    exposure = draw.log_between(0.2, 0.42) / mean
+    lamps = [brighter(lamp, exposure * (1.0 if lamp.facing else (mean / levels[lamp.room]) ** 0.7)) for lamp in lamps]
     return Apartment(plan, parts, lamps, sky * exposure)
+
+
+def brighter(lamp: Lamp, factor: float) -> Lamp:
+    """The lamp with its intensity multiplied."""
+    return replace(lamp, intensity=tuple(factor * c for c in lamp.intensity))
 
 
 def pack(apartments: list[Apartment], device: torch.device | str) -> Apartments:
@@ -115,10 +121,11 @@ def pack_parts(parts: Parts, counts: list[int]) -> tuple[list[list[float]], list
     rows, table, places = [], [], {}
 
     def owner(material: Material) -> float:
-        if material not in places:
-            places[material] = len(table)
+        # pieces of furniture share their material objects; comparing ids is far cheaper than comparing numbers
+        if id(material) not in places:
+            places[id(material)] = float(len(table))
             table.append(material.numbers())
-        return float(places[material])
+        return places[id(material)]
 
     def faces(part: Part) -> tuple[Material, ...]:
         # a ball has one, the side and the caps of a cylinder stand for two faces each

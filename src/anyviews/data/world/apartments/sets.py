@@ -35,7 +35,7 @@ def low_depths(apartments: Apartments, frames: Frames) -> Float[Tensor, "frames 
     frame = torch.arange(len(seen), device=seen.device).repeat_interleave(seen.shape[1])
     directions = tile_directions(frames.tangent, SIZE, SIZE, 1).flatten(0, 1)
     local = camera_frames(apartments.solids, frames)
-    depth, _ = nearest(apartments, local, frame, directions, seen.flatten(0, 1), near[frame])
+    depth, _ = nearest(apartments, local, directions, frame, seen.flatten(0, 1), near[frame])
     return image_from_tiles(depth * (depth < NO_HIT), SIZE, SIZE)
 
 
@@ -93,11 +93,17 @@ def views_around(
     return np.array(positions), np.array(angles)
 
 
-def best_first(depths: Float[Tensor, "views 16 16"]) -> int:
-    """The candidate that sees farthest among those that do not look at something near."""
+def sees_enough(depths: Float[Tensor, "views 16 16"]) -> list[bool]:
+    """Whether each view looks at surfaces, and not at something right before it."""
     flat = depths.flatten(1)
     near = ((flat > 0) & (flat < TOO_NEAR)).float().mean(1)
-    return int((flat.median(1).values - 100 * (near > 0.3)).argmax())
+    return (((flat > 0).float().mean(1) > 0.7) & (near < 0.3) & (flat.median(1).values > 2 * TOO_NEAR)).tolist()
+
+
+def best_first(depths: Float[Tensor, "views 16 16"]) -> int:
+    """The candidate that sees farthest among those that see enough."""
+    enough = torch.tensor(sees_enough(depths), device=depths.device)
+    return int((depths.flatten(1).median(1).values + 100 * enough).argmax())
 
 
 def choose(shared: Float[Tensor, "views views"], usable: list[bool], count: int, tree: bool) -> list[int]:

@@ -30,7 +30,7 @@ def build_shell(draw: Draw, plan: Plan, parts: Parts) -> None:
     if draw.chance(0.3):
         trim = wood(draw)
     common_floor = draw.choice([planks, planks, tiles])(draw)
-    for index, room in enumerate(plan.rooms):
+    for index in range(len(plan.rooms)):
         floor = common_floor if draw.chance(0.4) else draw.choice([planks, tiles, tiles, carpet, stone])(draw)
         ceiling = paint(draw, (0.0, 0.08), (0.85, 0.99), (0.8, 1.0))
         slab(parts, plan, index, -SLAB, 0.0, floor)

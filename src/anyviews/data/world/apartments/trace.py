@@ -47,8 +47,8 @@ def camera_frames(solids: Solids, frames: Frames) -> tuple[Float[Tensor, "pairs 
 def nearest(
     apartments: Apartments,
     local: tuple[Tensor, Tensor],
-    frame: Int[Tensor, "tiles"],
     directions: Float[Tensor, "tiles 2 rays"],
+    frame: Int[Tensor, "tiles"],
     seen: Bool[Tensor, "tiles solids"],
     near: Float[Tensor, "tiles solids"],
 ) -> tuple[Float[Tensor, "tiles rays"], Float[Tensor, "tiles rays"]]:
@@ -57,8 +57,8 @@ def nearest(
     Args:
         apartments: the scenes.
         local: of `camera_frames`.
-        frame: the frame of each tile.
         directions: x and y of the camera-frame directions, whose z is 1.
+        frame: the frame of each tile.
         seen: the solids that each tile's rays can meet.
         near: the least depth of each solid.
 
