@@ -51,10 +51,11 @@ def write_gaussian_html(
     """Write a page that shows 3D Gaussians in any browser with WebGL2, from disk and without a network.
 
     The page starts at the first camera and turns about the cameras' common up direction. Without cameras it starts in
-    front of the Gaussians with +y up, as of glTF and LGM; a button takes -y (COLMAP) or +z or -z instead. From a
-    camera the page shows what `rendering.render_gaussians` renders, within about 8 bits. The address can end in
-    settings, as in `page.html#camera=0&ui=0`: `camera` (an index), `background` (black, gray or white), `size` (a
-    factor of all scales), `harmonics` (0 shows mean colours), `up` (+y, -y, +z or -z), `ui` (0 hides all controls).
+    front of the Gaussians with +y up, as of glTF and LGM; a button takes -y (COLMAP), +z or -z instead. From a camera
+    the page shows what `rendering.render_gaussians` renders, within about 8 bits, except that pixels do not end where
+    they are nearly covered. The address can end in settings, as in `page.html#camera=0&ui=0`: `camera` (an index),
+    `background` (black, gray or white), `size` (a factor of all scales), `harmonics` (0 shows mean colours), `up`
+    (+y, -y, +z or -z, where no cameras are given) and `ui` (0 hides all controls).
 
     Args:
         gaussians: one set, without batch dimensions, on any device.

@@ -116,7 +116,7 @@ void main() {
   direction = spread > 0.0 ? normalize(direction) : vec2(1.0, 0.0);
   vec2 across = vec2(-direction.y, direction.x);
   float longer = sqrt(mean + spread), shorter = sqrt(max(mean - spread, BLUR));
-  float reach = sqrt(2.0 * log(opacity / MIN_ALPHA));
+  float reach = sqrt(2.0 * max(log(opacity / MIN_ALPHA), 0.0));
   vec2 halfSize = reach * sqrt(vec2(xx, yy));
   if (any(lessThan(center + halfSize, vec2(0.0))) || any(greaterThan(center - halfSize, imageSize))) return;
 
