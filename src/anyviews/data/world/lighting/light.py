@@ -83,7 +83,7 @@ def luminance(radiance: Float[Tensor, "scenes 3 height width"]) -> Float[Tensor,
 def _places(directions: Tensor) -> Tensor:
     """Columns and rows of wrapped maps in [-1, 1], in the layout of `Environment`."""
     x, y, z = directions.unbind(-1)
-    column = torch.atan2(-x, z).mul_(WIDTH / (WIDTH + 2) / -math.pi)
+    column = torch.atan2(-x, z).mul_(WIDTH / (WIDTH + 2) / math.pi)
     return torch.stack([column, y.clamp(-1, 1).acos_().mul_(2 / math.pi).sub_(1)], dim=-1)
 
 
