@@ -101,7 +101,19 @@ def test_held_out_scenes_look_different_and_objects_have_masks():
         assert not any(torch.equal(a.views.images, b.views.images) for b in test)
 
 
+def test_apartments_carry_maps_light_and_metres():
+    stream = open_samples("procedural-apartments", maps=True, metric=True, trajectory="walk", **OPTIONS)
+    sample = first(stream, 1)[0]
+    sample.views.validate()
+    sample.environment.validate()
+    assert sample.scale == "metric" and sample.licence == "apache-2.0" and sample.views.radiance is not None
+    plain = first(open_samples("procedural-apartments", **OPTIONS), 1)[0]
+    assert plain.views.radiance is None and plain.environment is None and plain.scale == "relative"
+
+
 def test_errors_name_the_argument():
+    with pytest.raises(ValueError, match="metric and trajectory are for apartments; 'room' has"):
+        ProceduralSamples("room", metric=True)
     with pytest.raises(TypeError, match=r"procedural-rooms does not take bloc, sise; accepted are .*block.*height"):
         open_samples("procedural-rooms", bloc=1, sise=2)
     with pytest.raises(ValueError, match=r"'validation' is unknown.*\['test', 'train'\]"):

@@ -1,19 +1,22 @@
 """Endless training scenes, rendered on the fly by the procedural world."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..scene import Scale
 from .samples import Sample, derive_seed, seeded_permutation
-from .world import render_world
+from .world import WorldKind, render_world
 
 
 # Scene seeds in [0, 2**31) are for training, those in [2**31, 2**32) are held out for tests and benchmarks. There are
 # no more, because torch's CPU generator drops all but the low 32 bits of a seed: 2**32 would be scene 0 again.
 HELD_OUT_SEED_START = 2**31
 SCENE_SEED_END = 2**32
+
+LICENCE, SOURCE = "apache-2.0", "anyviews procedural world"
 
 SPLIT_SEED_STARTS = {"train": 0, "test": HELD_OUT_SEED_START}
 
@@ -22,14 +25,14 @@ SEED_STRIDE = 0x4F1BBCDD
 
 
 class ProceduralSamples(IterableDataset):
-    """Endless rooms or objects; a pure function of its arguments, the worker and the position.
+    """Endless rooms, apartments or objects; a pure function of its arguments, the worker and the position.
 
     Scenes are rendered in blocks, and each is yielded several times in an order shuffled within the block, every time
     with another `Sample.seed`, because rendering a scene costs as much as a small training step.
     Ranks and workers take turns at the blocks, so no two of them ever see the same scene.
 
     Args:
-        kind: "room" or "object".
+        kind: "room", "apartment" or "object".
         views: images per scene.
         height: image height in pixels.
         width: image width in pixels.
@@ -41,15 +44,18 @@ class ProceduralSamples(IterableDataset):
         block: scenes rendered at once.
         repeats: how often each scene is yielded.
         device: where to render; samples stay there.
+        maps: whether samples carry radiance, normals, materials and environments; without them rendering is faster.
+        metric: apartments in metres, rather than in a random unit per scene.
+        trajectory: of apartments: "walk", "star", "tree", or "any" by scene.
         transform: applied to each sample in the worker.
 
     Raises:
-        ValueError: for an unknown split, or a rank outside the world.
+        ValueError: for an unknown split, a rank outside the world, or options that the kind does not have.
     """
 
     def __init__(
         self,
-        kind: Literal["room", "object"] = "room",
+        kind: WorldKind = "room",
         *,
         views: int = 8,
         height: int = 64,
@@ -62,6 +68,9 @@ class ProceduralSamples(IterableDataset):
         block: int = 64,
         repeats: int = 4,
         device: str | torch.device = "cpu",
+        maps: bool = False,
+        metric: bool = False,
+        trajectory: str = "any",
         transform: Callable[[Sample], Any] | None = None,
     ):
         super().__init__()
@@ -69,6 +78,13 @@ class ProceduralSamples(IterableDataset):
             raise ValueError(f"split {split!r} is unknown; procedural scenes have {sorted(SPLIT_SEED_STARTS)}")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is outside a world of {world_size}; accepted are 0 to {world_size - 1}")
+        if kind != "apartment" and (metric or trajectory != "any"):
+            raise ValueError(
+                f"metric and trajectory are for apartments; {kind!r} has a random unit and its own cameras"
+            )
+        self.options = {"metric": metric, "trajectory": trajectory} if kind == "apartment" else {}
+        self.scale: Scale = "metric" if metric else "relative"
+        self.maps = maps
         self.kind, self.views, self.height, self.width = kind, views, height, width
         self.split, self.seed, self.rank, self.world_size = split, seed, rank, world_size
         self.samples, self.block, self.repeats = samples, block, repeats
@@ -119,14 +135,15 @@ class ProceduralSamples(IterableDataset):
         while True:
             block_index = self._block_index * streams + stream
             scene_seeds = self.scene_seeds(block_index)
-            world = render_world(
-                torch.tensor(scene_seeds), self.views, self.height, self.width, self.kind, self.device, self.samples
-            )
+            size = (self.views, self.height, self.width)
+            how = (self.kind, self.device, self.samples, self.maps)
+            world = render_world(torch.tensor(scene_seeds), *size, *how, **self.options)
             order = seeded_permutation(self.block * self.repeats, "order", self.seed, block_index)
             for offset in range(self._offset, len(order)):
                 scene, repeat = order[offset] % self.block, order[offset] // self.block
                 seed = derive_seed("sample", self.seed, scene_seeds[scene], repeat)
-                sample = Sample(f"{self.kind}-{scene_seeds[scene]}", world.scene(scene), seed)
+                key, light = f"{self.kind}-{scene_seeds[scene]}", world.environment(scene)
+                sample = Sample(key, world.scene(scene), seed, light, self.scale, LICENCE, SOURCE)
                 # moved on before the yield: a state taken between two samples points at the second
                 self._offset = offset + 1
                 yield self.transform(sample) if self.transform else sample

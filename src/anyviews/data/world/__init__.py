@@ -1,7 +1,7 @@
-"""The procedural world: endless rooms and objects with exact depth, rendered in plain torch."""
+"""The procedural world: endless rooms, apartments and objects with exact depth, rendered in plain torch."""
 
-from .render import render_world
+from .render import WorldKind, render_world
 from .views import WorldViews
 
 
-__all__ = ["WorldViews", "render_world"]
+__all__ = ["WorldKind", "WorldViews", "render_world"]

@@ -136,7 +136,9 @@ def furnish(draw: Draw, plan: Plan, parts: Parts, sky: tuple[float, float, float
     return lamps
 
 
-def place_at_wall(state: Furnishing, piece: Callable, width: float, depth: float, tall: float, *options) -> Place | None:
+def place_at_wall(
+    state: Furnishing, piece: Callable, width: float, depth: float, tall: float, *options
+) -> Place | None:
     """Build a piece at a wall where there is room; its place or None."""
     place = state.wall(width, depth, tall)
     if place is not None:

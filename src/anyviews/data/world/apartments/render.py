@@ -1,7 +1,5 @@
 """Rendering batches of apartments."""
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -29,8 +27,7 @@ ACCELERATOR_RAYS_PER_PASS = 1 << 21
 
 GEOMETRY_COLUMNS = ["u0", "u1", "u2", "u_offset", "v0", "v1", "v2", "v_offset"]
 GEOMETRY_COLUMNS += ["n00", "n01", "n02", "n11", "n12", "n22", "n0", "n1", "n2"]
-Trajectory = Literal["any", "walk", "star", "tree"]
-TRAJECTORIES = get_args(Trajectory)
+TRAJECTORIES = ("any", "walk", "star", "tree")
 
 
 def render_apartments(
@@ -41,7 +38,7 @@ def render_apartments(
     device: torch.device | str = "cpu",
     samples: int = 2,
     maps: bool = True,
-    trajectory: Trajectory = "any",
+    trajectory: str = "any",
     metric: bool = False,
 ) -> WorldViews:
     """Apartments; `render_world` has the arguments.
