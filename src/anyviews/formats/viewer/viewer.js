@@ -122,6 +122,7 @@ class Viewer {
       const upright = UPS[this.look.up];
       this.up = upright.up;
       this.start(frontCamera(upright, this.scene.radius), -1, false);
+      this.distance = Math.hypot(...this.camera.center); // about the middle of all, not about what is in front
       this.orbit(0, FIRST_ELEVATION);
     }
   }
