@@ -63,6 +63,6 @@ setup(
     extras_require=EXTRAS,
     package_dir={"": "src", "anyviews.pipelines": "pipelines"},
     packages=[*find_packages("src"), "anyviews.pipelines"],
-    package_data={"anyviews": ["py.typed"]},
+    package_data={"anyviews": ["py.typed", "formats/viewer/*"]},
     entry_points={"console_scripts": ["anyviews=anyviews.cli.main:main"]},
 )

@@ -33,6 +33,7 @@ def test_wheel_holds_every_source_file_and_no_other(wheel):
         *installed_names(sources / "src/anyviews", "anyviews"),
         *installed_names(sources / "pipelines", "anyviews/pipelines"),
         "anyviews/py.typed",
+        *(f"anyviews/formats/viewer/{file.name}" for file in (sources / "src/anyviews/formats/viewer").iterdir()),
     }
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == expected
