@@ -8,7 +8,7 @@ import torch
 
 from anyviews.data import open_samples
 from anyviews.data.procedural import HELD_OUT_SEED_START
-from anyviews.data.shards import verify_shards
+from anyviews.data.verification import verify_shards
 from anyviews.data.world import render_world
 from anyviews.formats import save_views
 

@@ -8,7 +8,8 @@ import torch
 
 from anyviews.data.samples import Sample
 from anyviews.data.schema import decode_row, encode_sample, features
-from anyviews.data.shards import verify_shards, write_shards
+from anyviews.data.shards import write_shards
+from anyviews.data.verification import verify_shards
 from anyviews.views import Views
 
 
@@ -82,7 +83,7 @@ def test_verify_names_missing_and_changed_shards(tmp_path):
     with pytest.raises(ValueError) as caught:
         verify_shards(tmp_path)
     message = str(caught.value)
-    assert f"{shards[0]} is missing" in message and f"{shards[2]} was changed" in message
-    assert str(shards[1]) not in message
+    assert f"data/{shards[0].name} is missing" in message and f"data/{shards[2].name} was changed" in message
+    assert shards[1].name not in message
     with pytest.raises(FileNotFoundError, match=r"manifest\.json does not exist"):
         verify_shards(tmp_path / "data")

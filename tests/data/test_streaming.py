@@ -5,21 +5,15 @@ from itertools import islice
 import datasets
 import pytest
 import torch
+from tiny_rows import rows
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anyviews.data import open_samples
-from anyviews.data.samples import Sample
-from anyviews.data.schema import encode_sample, features
+from anyviews.data.schema import features
 from anyviews.data.shards import write_shards
-from anyviews.views import Views
 
 
 ROWS = 50
-
-
-def rows(count):
-    for i in range(count):
-        yield encode_sample(Sample(f"{i:03d}", Views(torch.full((2, 3, 4, 4), i / 255))))
 
 
 def write_uneven(folder, counts):
@@ -127,17 +121,9 @@ def test_epochs_and_seeds_differ_in_order_and_in_sample_seeds(folders):
     assert read(0, 0) == first
 
 
-def test_a_corrupt_row_is_named(tmp_path):
-    broken = list(rows(4))
-    broken[2]["images"][1]["bytes"] = b"not a picture"
-    write_shards(broken, tmp_path, num_shards=1)
-    with pytest.raises(ValueError, match=f"{tmp_path}: scene 002: column images, view 1 cannot be decoded"):
-        list(open_samples(str(tmp_path)))
-
-
 def test_errors_name_the_argument(folders, tmp_path):
     equal = str(folders["equal"])
-    with pytest.raises(TypeError, match=r"does not take blok; accepted are block, revision"):
+    with pytest.raises(TypeError, match=r"does not take blok; accepted are block, max_skipped, revision"):
         open_samples(equal, blok=1)
     with pytest.raises(ValueError, match="rank 1 is outside a world of 1"):
         open_samples(equal, rank=1)
@@ -146,5 +132,12 @@ def test_errors_name_the_argument(folders, tmp_path):
     datasets.Dataset.from_dict({"scene_id": ["a"], "text": ["b"]}).to_parquet(tmp_path / "train.parquet")
     with pytest.raises(ValueError, match=r"lacks the columns camera_to_world, depths, .* of the sample schema"):
         open_samples(str(tmp_path))
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "train.csv").write_text("text\nb\n")
+    with pytest.raises(ValueError, match=r"holds \.csv files; convert it to shards"):
+        open_samples(str(tmp_path / "csv"))
+    for options in ({"block": 0}, {"max_skipped": 2.0}):
+        with pytest.raises(ValueError, match=r"accepted are a block of 1 or more rows, and a share"):
+            open_samples(equal, **options)
     with pytest.raises(FileNotFoundError, match=r"no-such-folder cannot be opened .* accepted are 'procedural-rooms'"):
         open_samples(str(tmp_path / "no-such-folder"))

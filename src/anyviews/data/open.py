@@ -99,9 +99,8 @@ def _check_options(names: Sequence[str], options: dict[str, Any]) -> None:
 
 def _refuse(name: str, unknown: set[str], accepted: set[str]) -> None:
     if unknown:
-        raise TypeError(
-            f"{name} does not take {', '.join(sorted(unknown))}; accepted are {', '.join(sorted(accepted))}"
-        )
+        listed = ", ".join(sorted(accepted))
+        raise TypeError(f"{name} does not take {', '.join(sorted(unknown))}; accepted are {listed}")
 
 
 def _own_options(name: str, names: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:

@@ -37,8 +37,12 @@ def encode_picture(values: Float[Tensor, "channels height width"], format: str =
 
 
 def decode_picture(data: bytes) -> Float[Tensor, "channels height width"]:
-    """Values in [0, 1] of an 8-bit picture of 1 or 3 channels."""
-    pixels = torch.from_numpy(np.array(Image.open(io.BytesIO(data))))
+    """Values in [0, 1] of an 8-bit picture of 1 or 3 channels.
+
+    Raises:
+        ValueError: for a picture of another kind, such as one with 16 bits or a palette.
+    """
+    pixels = torch.from_numpy(_opened(data, ("L", "RGB")))
     return (pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)).float() / 255
 
 
@@ -61,9 +65,13 @@ def encode_depth(depth: Float[Tensor, "1 height width"]) -> bytes:
 
 
 def decode_depth(data: bytes) -> Float[Tensor, "1 height width"]:
-    """Depth in world units, 0 where unknown."""
+    """Depth in world units, 0 where unknown.
+
+    Raises:
+        ValueError: for a picture that is not one of 16-bit grey values.
+    """
     low, high = DEPTH_LOG2_RANGE
-    level = torch.from_numpy(np.array(Image.open(io.BytesIO(data))).astype(np.int32))[None]
+    level = torch.from_numpy(_opened(data, ("I;16",)).astype(np.int32))[None]
     depth = torch.exp2((level - 1).double() * ((high - low) / DEPTH_LEVELS) + low).float()
     return torch.where(level > 0, depth, 0)
 
@@ -95,3 +103,10 @@ def _file(pixels: np.ndarray, **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
     return buffer.getvalue()
+
+
+def _opened(data: bytes, modes: tuple[str, ...]) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as picture:
+        if picture.mode not in modes:
+            raise ValueError(f"it is a picture of mode {picture.mode}; accepted are {' and '.join(modes)}")
+        return np.array(picture)

@@ -1,7 +1,7 @@
 """The sample schema: one parquet row is one scene or object with its views."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import datasets
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..environment import Environment
+from ..scene import Scale
 from ..views import Views
 from . import pixels
 from .samples import Sample
@@ -27,6 +28,14 @@ PICTURE_COLUMNS = ("images", "masks", "depths", "normals", "base_colors", "mater
 ADDED_COLUMNS = ("normals", "base_colors", "materials", "radiance", "environment")
 
 Row = dict[str, Any]
+
+
+class RowError(ValueError):
+    """A row that cannot be decoded; `scene` and `column` say where."""
+
+    def __init__(self, scene: str, column: str, reason: str):
+        super().__init__(f"scene {scene}: column {column}{reason}")
+        self.scene, self.column = scene, column
 
 
 def features(decode: bool = True) -> datasets.Features:
@@ -102,21 +111,18 @@ def decode_row(row: Row) -> Sample:
     """Decode a row that was read with `features(decode=False)`; the sample's seed is 0.
 
     Raises:
-        ValueError: naming the scene and the column that cannot be decoded, or a row of another schema version.
+        RowError: naming the scene and the column that cannot be decoded.
+        ValueError: for a row of another schema version.
     """
     key, size = row["scene_id"], (row["height"], row["width"])
     check_version(row["schema_version"], f"scene {key}: column schema_version")
+    if not key:
+        raise RowError("without a name", "scene_id", " is empty")
     count = len(row["images"] or ())
     for name in ("images", "names", "radiance", *PICTURE_COLUMNS):
         if count == 0 or (row.get(name) is not None and len(row[name]) != count):
-            raise ValueError(f"scene {key}: column {name} has {len(row.get(name) or ())} entries for {count} images")
-    cameras = None
-    if row["intrinsics"] is not None:
-        cameras = Cameras.create(
-            _decode_matrices(row["intrinsics"], key, "intrinsics", (count, 3, 3)),
-            _decode_matrices(row["camera_to_world"], key, "camera_to_world", (count, 4, 4)),
-            *size,
-        )
+            raise RowError(key, name, f" has {len(row.get(name) or ())} entries for {count} images")
+    cameras = _decode_cameras(row, key, count)
 
     def decoded(name: str, channels: int, decode: Callable[[bytes], Tensor] = pixels.decode_picture) -> Tensor | None:
         return _decode_pictures(row.get(name), key, name, (channels, *size), decode)
@@ -139,13 +145,17 @@ def decode_row(row: Row) -> Sample:
     if light is not None:
         environment = Environment(_decode_one(light, key, "environment", "the picture", pixels.decode_radiance))
     facts = {name: row.get(name) or "" for name in ("licence", "source")}
-    return Sample(key, views, environment=environment, scale=row.get("scale") or "relative", **facts)
+    scale = row.get("scale") or "relative"
+    if scale not in get_args(Scale):
+        raise RowError(key, "scale", f" is {scale!r}; accepted are {', '.join(get_args(Scale))}")
+    return Sample(key, views, environment=environment, scale=scale, **facts)
 
 
 def check_version(version: int, place: str) -> None:
     """Raise ValueError if data of a schema version cannot be read; `place` says where it stands."""
     if version not in READABLE_VERSIONS:
-        advice = "install a newer anyviews" if version > SCHEMA_VERSION else "write it again with utils/make_shards.py"
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        advice = "install a newer anyviews" if newer else "write it again with utils/make_shards.py"
         raise ValueError(
             f"{place} is {version} but this version of anyviews reads {' and '.join(map(str, READABLE_VERSIONS))}; "
             f"{advice}"
@@ -173,9 +183,7 @@ def _decode_pictures(
         data = picture["bytes"] if isinstance(picture, dict) else picture
         values = _decode_one(data, key, column, f"view {view}", decode)
         if tuple(values.shape) != shape:
-            raise ValueError(
-                f"scene {key}: column {column}, view {view} has shape {tuple(values.shape)} but the row says {shape}"
-            )
+            raise RowError(key, column, f", view {view} has shape {tuple(values.shape)} but the row says {shape}")
         decoded.append(values)
     return torch.stack(decoded)
 
@@ -183,9 +191,28 @@ def _decode_pictures(
 def _decode_one(data: bytes | None, key: str, column: str, place: str, decode: Callable[[bytes], Tensor]) -> Tensor:
     try:
         return decode(data)
-    # Pillow raises OSError and SyntaxError for broken files, and the row may hold no bytes at all
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
-        raise ValueError(f"scene {key}: column {column}, {place} cannot be decoded: {error}") from error
+    except MemoryError:
+        raise
+    # Pillow's decoders raise nearly anything for broken files: OSError, SyntaxError, struct.error, IndexError, ...
+    except Exception as error:
+        raise RowError(key, column, f", {place} cannot be decoded: {error}") from error
+
+
+def _decode_cameras(row: Row, key: str, count: int) -> Cameras | None:
+    if (row["intrinsics"] is None) != (row["camera_to_world"] is None):
+        raise RowError(key, "intrinsics", " or camera_to_world is null; accepted are both, or neither")
+    if row["intrinsics"] is None:
+        return None
+    cameras = Cameras.create(
+        _decode_matrices(row["intrinsics"], key, "intrinsics", (count, 3, 3)),
+        _decode_matrices(row["camera_to_world"], key, "camera_to_world", (count, 4, 4)),
+        row["height"],
+        row["width"],
+    )
+    try:
+        return cameras.validate(names=row["names"])
+    except ValueError as error:
+        raise RowError(key, "intrinsics or camera_to_world", f": {error}") from error
 
 
 def _decode_matrices(
@@ -195,4 +222,4 @@ def _decode_matrices(
         return torch.tensor(values, dtype=torch.float32).reshape(shape)
     # ragged lists, nulls, or another number of values
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"scene {key}: column {column} does not hold {shape} numbers: {error}") from error
+        raise RowError(key, column, f" does not hold {shape} numbers: {error}") from error

@@ -1,23 +1,40 @@
 """Parquet shards: a folder that `load_dataset` reads as it is, and that can be pushed to the Hub as it is."""
 
-import hashlib
+import errno
 import json
-import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
+from ..formats.files import new_file
+from .manifest import MANIFEST, empty_manifest, read_manifest, sha256, shard_files
 from .samples import seeded_permutation
-from .schema import SCHEMA_VERSION, Row, features
+from .schema import Row, features
 
-
-MANIFEST = "manifest.json"
 
 # Small groups, because a reader that resumes reads its row group again up to where it stopped.
 ROWS_PER_GROUP = 16
+
+# Where shards are written until all are complete; its manifest.json is the mark that they are.
+STAGING = ".partial"
+
+# What a failing system call means for the person who writes.
+ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space, or give a folder on another disk",
+    errno.EDQUOT: "the disk quota is used up; free some space, or give a folder on another disk",
+    errno.EACCES: "the folder may not be written; give another one, or change its permissions",
+    errno.EPERM: "the folder may not be written; give another one, or change its permissions",
+    errno.EROFS: "the disk is read-only; give a folder on another one",
+    errno.ENOTDIR: "a part of this path is a file; give another folder",
+    errno.EEXIST: "a part of this path is a file; give another folder",
+    errno.EMFILE: "too many open files, one per shard; write fewer shards, or allow more with `ulimit -n`",
+}
 
 CARD = """\
 ---
@@ -34,7 +51,8 @@ configs:
 # {title}
 
 Multi-view samples in the schema of anyviews, version {schema_version}: a row is one scene or object with encoded
-images, intrinsics in pixels, OpenCV camera-to-world poses and, where known, masks and depth.
+images, intrinsics in pixels, OpenCV camera-to-world poses and, where known, masks, depth, normals, base colours,
+roughness, metallic, radiance and the light around.
 
 | split | rows | shards |
 | --- | --- | --- |
@@ -59,7 +77,9 @@ def write_shards(
 ) -> dict:
     """Write rows in random order as parquet shards of equal size (to one row), with a manifest and a dataset card.
 
-    Holds one shard in memory at a time. The files appear under their names when all rows are written.
+    Holds one shard in memory at a time. The files appear under their names when all rows are written: whatever stops
+    the writing, no half shard is left under a final name. What a killed process left is finished (if its shards were
+    complete) or removed by the next one that writes to the folder.
 
     Args:
         rows: encoded samples (`encode_sample`), read once.
@@ -73,60 +93,102 @@ def write_shards(
         The manifest's entry of this split: the number of rows, and the name, rows and SHA-256 of each shard.
 
     Raises:
-        FileExistsError: if the folder has this split already.
-        ValueError: if there are fewer rows than shards.
+        FileExistsError: if the folder has this split already, or parquet files of its name that no manifest names.
+        ValueError: if there are fewer rows than shards, for a split name that `datasets` would not find, or if another
+            process is writing to the folder.
+        OSError: if the disk is full or the folder cannot be written.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder) if (folder / MANIFEST).exists() else _empty_manifest()
-    if split in manifest["splits"]:
-        raise FileExistsError(f"{folder} already holds the split {split!r}; write to another folder")
-    data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    names = [f"{split}-{i:05d}-of-{num_shards:05d}.parquet" for i in range(num_shards)]
-    temporary = [data / f".{name}.tmp" for name in names]
-    try:
-        counts = _scatter(rows, temporary, seed)
+    if not re.fullmatch(r"\w+", split) or num_shards < 1:
+        raise ValueError(
+            f"split {split!r} in {num_shards} shards; accepted are letters, digits and _, and at least one shard"
+        )
+    with _clear_errors(folder), _staging_folder(folder) as staging:
+        manifest = _current_manifest(folder)
+        _check_new(folder, manifest, split)
+        names = [f"{split}-{i:05d}-of-{num_shards:05d}.parquet" for i in range(num_shards)]
+        staged = [staging / name for name in names]
+        counts = _scatter(rows, staged, seed)
         if min(counts) == 0:
             raise ValueError(f"{sum(counts)} rows do not fill {num_shards} shards; give at most {sum(counts)} shards")
-        for index, path in enumerate(temporary):
+        for index, path in enumerate(staged):
             _shuffle_file(path, seed, index)
         shards = [
-            {"file": f"data/{name}", "rows": count, "sha256": _sha256(path)}
-            for name, count, path in zip(names, counts, temporary, strict=True)
+            {"file": f"data/{name}", "rows": count, "sha256": sha256(path)}
+            for name, count, path in zip(names, counts, staged, strict=True)
         ]
-        for name, path in zip(names, temporary, strict=True):
-            path.replace(data / name)
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
-    manifest["splits"][split] = {"rows": sum(counts), "shards": shards}
-    _write_text(folder / "README.md", _card(folder.resolve().name, manifest, license))
-    _write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        manifest["splits"][split] = {"rows": sum(counts), "shards": shards}
+        (staging / "README.md").write_text(_card(folder.resolve().name, manifest, license), encoding="utf-8")
+        with new_file(staging / MANIFEST) as path:
+            path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        _publish(staging, folder)
     return manifest["splits"][split]
 
 
-def verify_shards(folder: str | Path) -> dict[str, int]:
-    """Check every shard of a folder against its manifest.
+@contextmanager
+def _staging_folder(folder: Path) -> Iterator[Path]:
+    """An empty hidden folder, for this process alone; what an earlier one left there is finished or removed first."""
+    staging = folder / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(staging / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"another process is writing to {folder}; wait for it, or give another folder for this split"
+        ) from error
+    try:
+        if (staging / MANIFEST).exists():
+            _publish(staging, folder)
+        for left in staging.iterdir():
+            if left.name != "lock":
+                left.unlink()
+        yield staging
+    finally:
+        # complete shards whose move was interrupted stay, for the next process to finish
+        if not (staging / MANIFEST).exists():
+            shutil.rmtree(staging, ignore_errors=True)
+        lock.release()
 
-    Returns:
-        The number of rows of each split.
 
-    Raises:
-        FileNotFoundError: if there is no manifest.
-        ValueError: naming every shard that is missing or was changed.
-    """
-    folder = Path(folder)
-    splits = _read_manifest(folder)["splits"]
-    problems = []
-    for shard in (shard for split in splits.values() for shard in split["shards"]):
-        path = folder / shard["file"]
-        if not path.exists():
-            problems.append(f"{path} is missing")
-        elif _sha256(path) != shard["sha256"]:
-            problems.append(f"{path} was changed (its SHA-256 is not the manifest's)")
-    if problems:
-        raise ValueError("; ".join(problems) + "; copy or download these files again")
-    return {name: split["rows"] for name, split in splits.items()}
+def _publish(staging: Path, folder: Path) -> None:
+    """Move complete shards, and then their manifest, to their names; can be repeated after an interruption."""
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    for file in sorted(shard_files(read_manifest(staging))):
+        staged = staging / Path(file).name
+        # files of other splits, and those that were moved before an interruption, are not there
+        if staged.exists():
+            staged.replace(folder / file)
+    for name in ("README.md", MANIFEST):
+        if (staging / name).exists():
+            (staging / name).replace(folder / name)
+
+
+def _current_manifest(folder: Path) -> dict:
+    return read_manifest(folder) if (folder / MANIFEST).exists() else empty_manifest()
+
+
+def _check_new(folder: Path, manifest: dict, split: str) -> None:
+    if split in manifest["splits"]:
+        raise FileExistsError(f"{folder} already holds the split {split!r}; write to another folder")
+    if found := sorted(path.name for path in (folder / "data").glob(f"{split}-*.parquet")):
+        raise FileExistsError(
+            f"{folder / 'data'} holds {', '.join(found)}, which no manifest names and readers would take for a part "
+            f"of the split {split!r}; move them away, or write to another folder"
+        )
+
+
+@contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Say what a failing system call means."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in ADVICE:
+            raise
+        message = f"nothing was written to {folder}: {ADVICE[error.errno]} ({error})"
+        raise type(error)(error.errno, message) from error
 
 
 def _scatter(rows: Iterable[Row], paths: list[Path], seed: int) -> list[int]:
@@ -152,18 +214,8 @@ def _shuffle_file(path: Path, seed: int, index: int) -> None:
     table = pq.read_table(path)
     table = table.take(seeded_permutation(len(table), "rows", seed, index))
     # the page index lets the Hub's viewer fetch single rows
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, write_page_index=True)
-
-
-def _empty_manifest() -> dict:
-    return {"schema_version": SCHEMA_VERSION, "splits": {}}
-
-
-def _read_manifest(folder: Path) -> dict:
-    path = folder / MANIFEST
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a folder written by utils/make_shards.py")
-    return json.loads(path.read_text(encoding="utf-8"))
+    options = {"write_page_index": True, "write_page_checksum": True}
+    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, **options)
 
 
 def _card(title: str, manifest: dict, license: str) -> str:
@@ -176,14 +228,3 @@ def _card(title: str, manifest: dict, license: str) -> str:
         table="\n".join(f"| {name} | {split['rows']} | {len(split['shards'])} |" for name, split in splits.items()),
         first_split=next(iter(splits)),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
