@@ -56,8 +56,8 @@ def fuse_depths(
         weights: [V, 1, H, W], how much each pixel counts relative to others, not negative.
         resolution: voxels along the longest side of `bounds`.
         voxel_size: in world units, in place of `resolution`.
-        truncation: how far from the surface distances matter, in world units; more than the noise of depth and at
-            least 4 voxels, which is the default.
+        truncation: how far from the surface distances matter, in world units; about four times the noise of depth,
+            and at least 4 voxels, which is the default.
         bounds: two corners of the box to fill; by default the box around all points but far strays.
         min_part: connected parts with less than this fraction of the largest one's faces are left out.
         max_gigabytes: of memory for the grid.
@@ -66,8 +66,8 @@ def fuse_depths(
         ValueError: for values that cannot be fused, no surface in the bounds, or a grid beyond the memory.
     """
     depths, masks, weights = _check(images, depths, cameras, masks, weights)
-    low, high = _check_bounds(bounds) if bounds is not None else bounds_of_depths(depths, cameras, masks)
-    voxel_size = _voxel_size(low.to(depths), high.to(depths), resolution, voxel_size)
+    low, high = bounds_of_depths(depths, cameras, masks) if bounds is None else _check_bounds(bounds, depths.device)
+    voxel_size = _voxel_size(low, high, resolution, voxel_size)
     truncation = TRUNCATION_VOXELS * voxel_size if truncation is None else truncation
     if not truncation >= TRUNCATION_VOXELS * voxel_size * (1 - 1e-6):
         raise ValueError(
@@ -81,6 +81,12 @@ def fuse_depths(
             yield DepthSurface.create(depth[0], camera, weight[0], mask[0] < 0.5, voxel_size)
 
     distances, known = integrate(surfaces, grid, truncation, max_gigabytes)
+    if not known.any():
+        around = [corner.tolist() for corner in bounds_of_depths(depths, cameras, masks)]
+        raise ValueError(
+            f"no depth lies in the bounds {low.tolist()} to {high.tolist()}; the points of the depth maps lie between "
+            f"{around[0]} and {around[1]}"
+        )
     mesh = isosurface(distances, grid.origin, voxel_size, known)
     del distances, known
     mesh = drop_small_parts(mesh, min_part)
@@ -154,11 +160,11 @@ def _check(
             raise ValueError(f"{name} hold {values.min():.3g}; accepted are 0 (unknown, does not count) and more")
     if not ((depths > 0) & (masks >= 0.5) & (weights > 0)).any():
         raise ValueError("no pixel has a depth above 0, a mask of 0.5 or more, and a weight above 0: nothing to fuse")
-    return depths.float(), masks, (weights / weights.max()).float()
+    return depths.float(), masks, (weights / weights[weights > 0].median()).float()
 
 
-def _check_bounds(bounds: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    low, high = bounds
+def _check_bounds(bounds: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    low, high = (corner.to(device) for corner in bounds)
     if not (low.isfinite().all() and high.isfinite().all() and (low < high).all()):
         raise ValueError(
             f"bounds are {low.tolist()} and {high.tolist()}; accepted is a low corner and a high one, finite and "

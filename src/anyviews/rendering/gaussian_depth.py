@@ -45,6 +45,8 @@ def surface_depth(
         margin: how far from the depth of most opacity the surface may reach, in world units.
         backend: of `render_gaussians`.
     """
+    if not alpha.any():
+        return torch.zeros_like(alpha)
     most = _depth_of_most(gaussians, camera, alpha, backend)
     near = _near(gaussians, camera, most, margin)
     if not near.any():

@@ -1,6 +1,7 @@
 """From signed distances on a grid to triangles, by marching cubes (Lewiner et al., 2003)."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -21,6 +22,9 @@ def isosurface(
         voxel_size: between values, in world units.
         known: values that count, or None for all; the surface is open where it meets unknown ones.
 
+    Returns:
+        A mesh in single precision, on the device of `origin`.
+
     Raises:
         ValueError: if there is no surface between known values.
     """
@@ -33,18 +37,14 @@ def isosurface(
             distances.detach().float().cpu().numpy(), 0.0, mask=mask, gradient_direction="descent"
         )
     except (RuntimeError, ValueError) as error:
-        low, high = (
-            torch.aminmax(distances if known is None else distances[known.to(distances.device)])
-            if (known is None or known.any())
-            else (torch.nan, torch.nan)
-        )
+        values = distances if known is None else distances[known]
         raise ValueError(
-            f"the signed distances have no surface: they span {float(low):.3g} to {float(high):.3g}, and a surface "
-            "is where neighbouring known ones have both signs"
+            f"the signed distances have no surface: {int((values > 0).sum())} are positive and "
+            f"{int((values <= 0).sum())} are not, and a surface is where neighbouring known ones differ"
         ) from error
-    vertices = origin.cpu().double() + voxel_size * torch.from_numpy(vertices.copy()).double()
-    normals = torch.nn.functional.normalize(-torch.from_numpy(normals.copy()), dim=-1)
-    return Mesh(vertices.float(), torch.from_numpy(faces.copy()).long(), vertex_normals=normals)
+    vertices = origin.double() + voxel_size * torch.from_numpy(vertices.copy()).to(origin.device)
+    normals = F.normalize(-torch.from_numpy(normals.copy()), dim=-1).to(origin.device)
+    return Mesh(vertices.float(), torch.from_numpy(faces.copy()).long().to(origin.device), vertex_normals=normals)
 
 
 def _known_cells(known: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:

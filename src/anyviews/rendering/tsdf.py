@@ -23,8 +23,7 @@ ACCELERATOR_VOXELS_PER_PASS = 1 << 23
 # A voxel is known when the votes for it weigh more than this; it takes a surface seen under 89 degrees to weigh less.
 MIN_WEIGHT = 1e-2
 
-# Doubtful free space does not make a voxel free, but refutes votes for a solid one that weigh less than this part of
-# it.
+# Doubtful free space makes no voxel free, but refutes votes for a solid one that weigh less than this part of it.
 DOUBT = 0.25
 
 # What is held at once: distance, known and a temporary for each voxel, sums of votes and weights in filled blocks.
@@ -156,7 +155,9 @@ def _add_votes(
             total.index_add_(0, part, values.unflatten(0, (-1, BLOCK**3)))
 
 
-def _footprints(surface: DepthSurface, grid: VoxelGrid, corners: Float[Tensor, "blocks 3"]) -> tuple:
+def _footprints(
+    surface: DepthSurface, grid: VoxelGrid, corners: Float[Tensor, "blocks 3"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
     """Where blocks are seen: x, y and reach in pixels, z-depth of their middles, and the radius of a ball around one.
 
     The ball also holds the voxels next to the block, because a cell of the surface reaches one voxel beyond it.
@@ -166,7 +167,7 @@ def _footprints(surface: DepthSurface, grid: VoxelGrid, corners: Float[Tensor, "
     pixels = surface.project(middle)
     depth = pixels[2]
     # balls around the camera cover the image; balls aside of its axis are stretched
-    focal = surface.camera.intrinsics.diagonal()[:2].max().item()
+    focal = surface.camera.intrinsics[:2, :2].norm(dim=-1).max().item()
     slant = (middle - surface.camera.centers).norm(dim=-1).to(depth) / depth.clamp(min=radius)
     spread = focal * radius * slant / (depth - radius).clamp(min=1e-6 * radius) + 1
     u, v = (pixels[:2] / depth.clamp(min=1e-6 * radius)).clamp(-1e6, 1e6)
