@@ -165,14 +165,19 @@ def outline_distance(slot: Slot, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _superellipsoid(slot: Slot, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Distance of first order: the level of the surface's norm over the length of its gradient."""
+    """Distance of first order: the level of the surface's norm over the length of its gradient.
+
+    Far from a flat one that is much too small, and the distance to its bounding box is better.
+    """
     values = slot.values
     inverse = [1 / values[f"radius_{axis}"] for axis in ("x", "y", "z")]
     scaled = [value * factor for value, factor in zip((x, y, z), inverse, strict=True)]
     result = _norm_distance(scaled, inverse, 1)
     if "square" in slot.features:
         result = torch.lerp(result, _norm_distance(scaled, inverse, 2), values["square"])
-    return result
+    beyond = [value.abs() - values[f"radius_{axis}"] for axis, value in (("x", x), ("y", y), ("z", z))]
+    squared = sum(value.clamp(min=0).square_() for value in beyond)
+    return torch.maximum(result, torch.where(squared > 0, squared.sqrt(), result))
 
 
 def _norm_distance(scaled: list[Tensor], inverse: list[Tensor], doublings: int) -> Tensor:

@@ -32,10 +32,11 @@ class Grid:
     values: Float[Tensor, "scenes 1 resolution resolution resolution"]
 
     def look_up(self, points: Float[Tensor, "scenes points 3"]) -> Float[Tensor, "scenes points"]:
-        """Interpolated distance; outside the grid that of its border."""
+        """Interpolated distance; outside the grid that at its border and about what it grows by from there."""
         samples = (points * (1 / EXTENT))[:, None, None]
         found = F.grid_sample(self.values, samples, padding_mode="border", align_corners=True)
-        return found[:, 0, 0, 0]
+        beyond = points.abs().amax(-1).sub_(EXTENT).clamp_(min=0)
+        return found[:, 0, 0, 0].add_(beyond, alpha=0.9)
 
 
 def nodes(count: int, extent: float, device: torch.device | str) -> Float[Tensor, "nodes 3"]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .field import distance, normals
+from .field import distance
 from .grid import CELL, Grid, compacted
 from .parts import Parts
 
@@ -14,9 +14,11 @@ from .parts import Parts
 # a ray is near the surface where the grid says less than this
 NEAR = 0.5 * CELL
 GRID_STEPS = 24
-EXACT_STEPS = 5
+EXACT_STEPS = 6
 ROUNDS = 3
 TOLERANCE = 2e-4
+# what is still on its way after the last round counts if it is as close as this
+LAST_TOLERANCE = 1e-3
 BALL_RADIUS = 1.03
 
 
@@ -82,7 +84,7 @@ def trace(parts: Parts, grid: Grid, rays: Rays) -> Hits:
         active, some = gathered(active, kept), some.select(kept)
         start, alive = gathered(start, kept), gathered(alive, kept)
         hit, missing = _refine(parts, some, start)
-        hit_now = alive & (missing.abs() < (TOLERANCE if turn < ROUNDS - 1 else NEAR / 2))
+        hit_now = alive & (missing.abs() < (TOLERANCE if turn < ROUNDS - 1 else LAST_TOLERANCE))
         nearest = nearest.scatter(1, active, torch.where(alive, hit, gathered(nearest, active)))
         found = found.scatter(1, active, hit_now | gathered(found, active))
         active = gathered(active, compacted(alive & ~hit_now))
@@ -127,7 +129,3 @@ def _refine(parts: Parts, rays: Rays, position: Tensor) -> tuple[Tensor, Tensor]
         step = (value / slope).clamp_(-CELL, 2 * CELL)
     return position, value
 
-
-def surface_normals(parts: Parts, points: Float[Tensor, "scenes points 3"]) -> Float[Tensor, "scenes points 3"]:
-    """Unit normals of surface points."""
-    return normals(parts, points)
