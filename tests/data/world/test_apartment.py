@@ -5,17 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from reprojection import coverage
 
 from anyviews.data.world import render_world
 from anyviews.data.world.apartments.cameras import apartment_cameras
 from anyviews.data.world.apartments.furnish import Lamp
+from anyviews.data.world.apartments.light import reflected
 from anyviews.data.world.apartments.materials import MATERIAL_COLUMNS, Material
 from anyviews.data.world.apartments.parts import Parts, Place
 from anyviews.data.world.apartments.plan import Plan, Room
 from anyviews.data.world.apartments.render import render_frames
 from anyviews.data.world.apartments.scenes import Apartment, pack, random_apartment
 from anyviews.data.world.apartments.tiles import Frames
+from anyviews.data.world.lighting import gltf_brdf
 
 
 SIZE = 24
@@ -96,6 +99,22 @@ def test_a_floor_under_a_lamp_is_as_gltf_says(roughness, metallic):
     points = [(((x + 0.5) / SIZE - 0.5) * 2.0, ((y + 0.5) / SIZE - 0.5) * 2.0) for y, x in pixels]
     expected = expected_radiance(0.4, roughness, metallic, points, (0.0, 2.0, 0.0), lamp.position, 2.0, 0.1)
     torch.testing.assert_close(torch.stack([radiance[p] for p in pixels]), expected, rtol=2e-3, atol=1e-5)
+
+
+def test_lamps_shine_as_the_plain_formula_says():
+    generator = torch.Generator().manual_seed(4)
+    directions = F.normalize(torch.randn(3, 64, 3, generator=generator), dim=-1)
+    normals, to_camera, to_lamp = (
+        directions * torch.where((directions[:1] * directions).sum(-1) < 0, -1.0, 1.0)[..., None]
+    )
+    colors, surface = torch.rand(64, 3, generator=generator), torch.rand(2, 64, 1, generator=generator)
+    roughness, metallic = surface[0].clamp(min=0.1), surface[1]
+    facing = (normals * to_camera).sum(-1, keepdim=True)
+    expected = gltf_brdf(colors, roughness, metallic, normals, to_camera, to_lamp)
+    expected = expected * (normals * to_lamp).sum(-1, keepdim=True)
+    separate = [tuple(v.unbind(-1)) for v in (normals, to_camera, to_lamp)]
+    found = torch.stack(reflected(list(colors.unbind(-1)), roughness[:, 0], metallic[:, 0], *separate), dim=-1)
+    torch.testing.assert_close(found[facing[:, 0] > 0.01], expected[facing[:, 0] > 0.01], rtol=1e-3, atol=1e-5)
 
 
 def test_a_board_shades_what_lies_under_it_and_its_shadow_ends_softly():

@@ -60,7 +60,7 @@ def less(a: Tensor, b: Tensor | float) -> Tensor:
 
 def intersect(
     solids: Solids,
-    room: Float[Tensor, "scenes 3"] | None,
+    room: Float[Tensor, "scenes 3"],
     centers: Float[Tensor, "scenes views 3"],
     rotations: Float[Tensor, "scenes views 3 3"],
     directions: Float[Tensor, "scenes 2 pixels"],
@@ -69,7 +69,7 @@ def intersect(
 
     Args:
         solids: the solids of each scene.
-        room: half extents of the box room around the origin, or None for open space.
+        room: half extents of the box room around the origin.
         centers: camera centres.
         rotations: camera-to-world rotations.
         directions: x and y of the camera-frame ray directions, whose z is 1.
@@ -78,12 +78,7 @@ def intersect(
         z-depth (NO_HIT where nothing was hit) and the index of the surface as a float. Surfaces are numbered: six
         faces of the room, three axes of each box, ellipsoids, side and caps of each cylinder.
     """
-    shape = (*centers.shape[:2], directions.shape[-1])
-    if room is None:
-        depth = torch.full(shape, NO_HIT, device=centers.device)
-        surface = torch.zeros(shape, device=centers.device)
-    else:
-        depth, surface = room_hit(room, centers, rotations, directions)
+    depth, surface = room_hit(room, centers, rotations, directions)
     to_unit = solids.world_to_unit[:, :, None]
     local_rotations = multiply(to_unit, rotations[:, None])
     local_origins = multiply(to_unit, (centers[:, None] - solids.centers[:, :, None])[..., None])[..., 0]

@@ -1,4 +1,4 @@
-"""Random rooms and objects: everything that is rendered, as a pure function of uniform numbers."""
+"""Random rooms: everything that is rendered, as a pure function of uniform numbers."""
 
 from dataclasses import dataclass, replace
 
@@ -9,14 +9,12 @@ from torch import Tensor
 from .primitives import Solids
 from .shading import Lights
 from .surfaces import random_pictures, surface_table
-from .textures import random_colors
-from .trajectories import MARGIN, object_cameras, room_cameras
+from .trajectories import MARGIN, room_cameras
 from .uniforms import Uniforms
 
 
 # Boxes, ellipsoids, cylinders.
 ROOM_SOLIDS = (4, 2, 2)
-OBJECT_SOLIDS = (2, 3, 2)
 # below everything, where no camera looks
 HIDDEN = 1e4
 UNIFORMS_PER_SCENE = 1200
@@ -29,11 +27,10 @@ class RandomScene:
 
     Args:
         solids: boxes, ellipsoids and cylinders.
-        room: [B, 3], half extents of the room, or None.
+        room: [B, 3], half extents of the room.
         surfaces: parameters of each surface by column name, [B, S] each.
-        pictures: rectangles on each face of the room by column name, [B, 6] each; empty without a room.
+        pictures: rectangles on each face of the room by column name, [B, 6] each.
         lights: lamps and ambient light.
-        background: [B, 2, 3], colours above and below an object.
         centers: [B, V, 3], camera centres.
         rotations: [B, V, 3, 3], camera to world.
         tangent: [B, 1], tangent of half the horizontal field of view.
@@ -41,11 +38,10 @@ class RandomScene:
     """
 
     solids: Solids
-    room: Float[Tensor, "scenes 3"] | None
+    room: Float[Tensor, "scenes 3"]
     surfaces: dict[str, Tensor]
     pictures: dict[str, Tensor]
     lights: Lights
-    background: Float[Tensor, "scenes 2 3"]
     centers: Float[Tensor, "scenes views 3"]
     rotations: Float[Tensor, "scenes views 3 3"]
     tangent: Float[Tensor, "scenes 1"]
@@ -68,28 +64,7 @@ def random_room(seeds: Int[Tensor, "scenes"], views: int, device: torch.device |
     # whatever still stands in the way of a camera is cleared out of the room
     blocked = (solids.clearance(centers) < MARGIN / 2).any(1)
     solids = hide(solids, blocked)
-    background = torch.zeros_like(lamps)
-    return RandomScene(solids, room, surfaces, pictures, lights, background, centers, rotations, tangent, scale)
-
-
-def random_object(seeds: Int[Tensor, "scenes"], views: int, device: torch.device | str) -> RandomScene:
-    """Objects made of a few solids around the origin with cameras on a sphere around them."""
-    uniforms = Uniforms(seeds, UNIFORMS_PER_SCENE + views * UNIFORMS_PER_VIEW, device)
-    scale = uniforms.log_between(0.5, 4.0, 1)
-    solids = object_parts(uniforms)
-    surfaces = surface_table(uniforms, solids, (0.12, 1.2))
-    direction = torch.nn.functional.normalize(uniforms.between(-1, 1, 2, 3), dim=-1)
-    direction = direction * uniforms.between(2.5, 5, 2, 1)
-    direction[..., 1] = -direction[..., 1].abs()
-    lights = random_lights(uniforms, direction)
-    tangent = torch.tan(uniforms.between(30, 60, 1) * torch.pi / 360)
-    shown = (solids.centers[..., 1] < HIDDEN / 2).float()
-    radius = ((solids.centers.norm(dim=-1) + 0.9 * solids.sizes.amax(-1)) * shown).amax(1, keepdim=True)
-    centers, rotations = object_cameras(uniforms, views, tangent, radius)
-    background = random_colors(uniforms, 2)
-    plain = uniforms.chance(0.4, 1, 1)
-    background = torch.lerp(background, background[:, :1].expand_as(background), plain)
-    return RandomScene(solids, None, surfaces, {}, lights, background, centers, rotations, tangent, scale)
+    return RandomScene(solids, room, surfaces, pictures, lights, centers, rotations, tangent, scale)
 
 
 def hide(solids: Solids, hidden: Tensor) -> Solids:
@@ -136,24 +111,6 @@ def keep(uniforms: Uniforms, count: int, fewest: int) -> Tensor:
     number = uniforms.between(fewest, count + 1, 1).floor()
     rank = uniforms.take(count).argsort(-1).argsort(-1)
     return rank < number
-
-
-def object_parts(uniforms: Uniforms) -> Solids:
-    """Between two and seven arbitrarily turned solids that overlap around the origin."""
-    count = sum(OBJECT_SOLIDS)
-    centers = uniforms.between(-0.45, 0.45, count, 3)
-    sizes = uniforms.log_between(0.18, 0.75, count, 3)
-    # uniformly distributed unit quaternions (Shoemake, Graphics Gems III, "Uniform random rotations")
-    radius, first, second = uniforms.take(count), *(2 * torch.pi * uniforms.take(2, count)).unbind(1)
-    low, high = (1 - radius).sqrt(), radius.sqrt()
-    turned = uniforms.chance(0.6, count)
-    w, x, y, z = low * first.sin(), low * first.cos(), high * second.sin(), high * second.cos()
-    w, x, y, z = torch.lerp(torch.ones_like(w), w, turned), x * turned, y * turned, z * turned
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)]
-    rows += [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)]
-    rows += [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
-    rotations = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-    return hide(Solids(centers, rotations, sizes, OBJECT_SOLIDS), ~keep(uniforms, count, 2))
 
 
 def random_lights(uniforms: Uniforms, positions: Float[Tensor, "scenes 2 3"]) -> Lights:

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .random_scene import random_object
 from .room import render_rooms
 from .views import WorldViews
 
@@ -40,7 +39,7 @@ def render_world(
         samples: rays per pixel along each axis for colours; depth, mask and normals are those of the pixel's centre.
         maps: whether to give radiance, normals and materials too; without them rendering is faster.
         options: of apartments: `trajectory` ("walk", "star", "tree", or "any" by seed) and `metric` (metres instead
-            of a random unit).
+            of a random unit); of objects: `environments` to light them with.
 
     Returns:
         Views whose world has y up and a unit that is random per scene, so that absolute scale tells nothing.
@@ -63,5 +62,7 @@ def render_world(
 
             return render_apartments(*arguments, **options)
         if kind == "object":
-            return render_rooms(*arguments, random_scene=random_object, **options)
+            from .objects import render_objects
+
+            return render_objects(*arguments, **options)
         return render_rooms(*arguments, **options)

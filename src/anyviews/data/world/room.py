@@ -1,6 +1,5 @@
 """Kind "room": furnished box rooms, rendered in batches."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -38,14 +37,13 @@ def render_rooms(
     device: torch.device | str = "cpu",
     samples: int = 2,
     maps: bool = True,
-    random_scene: Callable[..., RandomScene] = random_room,
 ) -> WorldViews:
     """Furnished box rooms; `render_world` has the arguments.
 
     They are Lambertian and shaded as displayed, so that their radiance is that of the images and ends at 1, and their
     base colours are the textures before light. What shines (some pictures on the walls, as windows) is in both.
     """
-    scene = random_scene(seeds, views, device)
+    scene = random_room(seeds, views, device)
     limit = CPU_RAYS_PER_PASS if scene.centers.device.type == "cpu" else ACCELERATOR_RAYS_PER_PASS
     rays_per_row = views * width * samples**2
     # several small scenes per pass, or bands of rows of a large one
@@ -170,9 +168,8 @@ def shade(
     """Colours, base colours and normals [B, V, P] of what each ray hits; `pixel` is a pixel's width at unit depth."""
     depth = depth.clamp(max=FARTHEST)
     along, points = world_rays(scene, directions, depth)
-    if scene.pictures:
-        first_picture = scene.surfaces["u0"].shape[1] - 2 * PICTURES
-        surface = hang_pictures(scene.pictures, points, surface, first_picture)
+    first_picture = scene.surfaces["u0"].shape[1] - 2 * PICTURES
+    surface = hang_pictures(scene.pictures, points, surface, first_picture)
     looked_up = look_up(scene.surfaces, surface)
     normals, cosine = surface_normals(looked_up, points, tuple(-component for component in along))
     # seen at a slant a pixel covers more of the surface: the geometric mean of its two widths
@@ -181,14 +178,6 @@ def shade(
     light = irradiance(scene.lights, points, normals, looked_up, scene.room)
     tint = scene.lights.tint[..., None, None]
     colors = [(color * light * tint[:, k]).clamp_(0, 1) for k, color in enumerate(base_colors)]
-    if scene.room is None:
-        missed = (depth >= FARTHEST).float()
-        height = 0.5 + 0.5 * along[1] * (along[0] ** 2 + along[1] ** 2 + along[2] ** 2).rsqrt_()
-        low, high = scene.background[:, :, :, None, None].unbind(1)
-        colors = [
-            torch.lerp(color, torch.lerp(low[:, k], high[:, k], height), missed) for k, color in enumerate(colors)
-        ]
-        base_colors = [color * (1 - missed) for color in base_colors]
     return colors, base_colors, normals
 
 

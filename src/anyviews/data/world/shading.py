@@ -33,7 +33,7 @@ def irradiance(
     points: tuple[Tensor, Tensor, Tensor],
     normals: tuple[Tensor, Tensor, Tensor],
     surface: dict[str, Tensor],
-    room: Float[Tensor, "scenes 3"] | None,
+    room: Float[Tensor, "scenes 3"],
 ) -> Tensor:
     """Light that arrives at surface points, before the tint.
 
@@ -42,7 +42,7 @@ def irradiance(
         points: x, y and z in room units, [B, V, P] each.
         normals: unit normals, y down.
         surface: `emission` of each point, and `in_plane`: 1 on faces of the room.
-        room: half extents of the room, or None in open space.
+        room: half extents of the room.
     """
     light = (normals[1] * -0.2 + 0.8) * lights.ambient[:, None, None]
     for lamp in range(lights.positions.shape[1]):
@@ -52,12 +52,11 @@ def irradiance(
         cosine = (x * normals[0] + y * normals[1] + z * normals[2]) * squared.rsqrt()
         falloff = (squared / lights.reach[:, None, None] ** 2).add_(1).reciprocal_()
         light += cosine.clamp_(min=0).mul_(falloff) * lights.powers[:, lamp, None, None]
-    if room is not None:
-        near_planes = -surface["in_plane"]
-        for k in range(3):
-            # quickly decaying with the distance to the nearer of two opposite planes
-            near_planes = near_planes + ((points[k].abs() - room[:, k, None, None]) * 5).exp_()
-        light *= 1 - near_planes.clamp_(0, 1) * lights.occlusion[:, None, None]
+    near_planes = -surface["in_plane"]
+    for k in range(3):
+        # quickly decaying with the distance to the nearer of two opposite planes
+        near_planes = near_planes + ((points[k].abs() - room[:, k, None, None]) * 5).exp_()
+    light *= 1 - near_planes.clamp_(0, 1) * lights.occlusion[:, None, None]
     light = light * 1.5 / (light + 0.5)
     return torch.lerp(light, torch.ones_like(light), surface["emission"])
 

@@ -1,4 +1,4 @@
-"""Camera poses of random scenes: walks and scattered positions in rooms, spheres around objects."""
+"""Camera poses of random scenes: walks and scattered positions in rooms."""
 
 import torch
 from jaxtyping import Float
@@ -81,29 +81,5 @@ def room_cameras(
     turn = uniforms.between(-0.35, 0.35, 1, 3) * progress
     gaze = walks[..., 0] * (0.3 * jitter + turn) + (1 - walks[..., 0]) * jitter
     targets = target[:, None] + gaze * distance[:, None]
-    roll = uniforms.between(-5, 5, views) * torch.pi / 180
-    return centers, look_at(centers, targets, roll)
-
-
-def object_cameras(
-    uniforms: Uniforms, views: int, tangent: Float[Tensor, "scenes 1"], radius: Float[Tensor, "scenes 1"]
-) -> tuple[Float[Tensor, "scenes views 3"], Float[Tensor, "scenes views 3 3"]]:
-    """Centres and camera-to-world rotations around an object at the origin.
-
-    Args:
-        uniforms: random numbers.
-        views: cameras per scene.
-        tangent: tangent of half the field of view.
-        radius: of the sphere that encloses the object.
-    """
-    range_of_azimuth = uniforms.log_between(0.5, 4.5, 1)
-    azimuth = uniforms.between(0, 2 * torch.pi, 1) + range_of_azimuth * uniforms.between(-0.5, 0.5, views)
-    elevation = uniforms.between(-0.3, 1.0, 1) + 0.5 * range_of_azimuth.clamp(max=1) * uniforms.between(-1, 1, views)
-    elevation = elevation.clamp(-0.6, 1.35)
-    # far enough to see the whole enclosing sphere, give or take
-    distance = radius * (1 + 1 / tangent**2).sqrt() * uniforms.between(0.75, 1.15, views)
-    centers = torch.stack([elevation.cos() * azimuth.cos(), -elevation.sin(), elevation.cos() * azimuth.sin()], dim=-1)
-    centers = centers * distance.clamp(min=1.2 * radius)[..., None]
-    targets = uniforms.between(-0.12, 0.12, views, 3) * radius[..., None]
     roll = uniforms.between(-5, 5, views) * torch.pi / 180
     return centers, look_at(centers, targets, roll)

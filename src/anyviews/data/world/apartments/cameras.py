@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..trajectories import look_at
-from .draw import Draw
+from .draw import EndlessDraw
 from .navigation import FreeSpace, free_space
 from .scenes import Apartment, Apartments
 from .sets import best_first, choose, first_views, low_depths, overlaps, sees_enough, views_around, world_points
@@ -32,10 +32,10 @@ def apartment_cameras(
         trajectory: "walk", "star" or "tree", or "any" for one that depends on the seed.
     """
     device = apartments.skies.device
-    draws = [Draw(seed + CAMERA_STREAM) for seed in seeds.tolist()]
+    draws = [EndlessDraw(seed + CAMERA_STREAM) for seed in seeds.tolist()]
     scale = torch.tensor([draw.log_between(0.25, 2.0) for draw in draws], device=device)
     tangent = torch.tensor([math.tan(math.radians(draw.between(55, 90) / 2)) for draw in draws], device=device)
-    kinds = [draw.choice(["walk", "walk", "star", "tree"]) for draw in draws]
+    kinds = [draw.pick(["walk", "walk", "star", "tree"]) for draw in draws]
     if trajectory != "any":
         kinds = [trajectory] * len(draws)
     spaces = [free_space(apartment.plan, apartment.parts) for apartment in made]
@@ -46,7 +46,7 @@ def apartment_cameras(
     return concatenated(poses), scale
 
 
-def walk_frames(draw: Draw, space: FreeSpace, views: int, scene: int, tangent: Tensor) -> Frames:
+def walk_frames(draw: EndlessDraw, space: FreeSpace, views: int, scene: int, tangent: Tensor) -> Frames:
     """The cameras of a walk."""
     from .walks import walk
 
@@ -72,7 +72,7 @@ def concatenated(frames: list[Frames]) -> Frames:
 
 
 def overlapping_sets(
-    draws: list[Draw],
+    draws: list[EndlessDraw],
     kinds: list[str],
     spaces: list[FreeSpace],
     apartments: Apartments,

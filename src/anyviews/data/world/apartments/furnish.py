@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import furniture
-from .draw import Draw
+from .draw import EndlessDraw
 from .materials import carpet, glow, metal, paint, wood
 from .parts import Parts, Place
 from .plan import Plan, Room
@@ -43,7 +43,7 @@ class Lamp:
 class Furnishing:
     """One room while it is furnished."""
 
-    draw: Draw
+    draw: EndlessDraw
     parts: Parts
     room: Room
     index: int
@@ -61,7 +61,7 @@ class Furnishing:
             if end - start < width + 0.04:
                 continue
             # corners are popular
-            share = self.draw.choice([0.0, 1.0, self.draw.random(), self.draw.random()])
+            share = self.draw.pick([0.0, 1.0, self.draw.unit(), self.draw.unit()])
             along = start + width / 2 + 0.02 + share * (end - start - width - 0.04)
             place = wall_place(self.room, self.index, side, along)
             box = footprint(place.at(0, 0, 0.02), width, depth)
@@ -77,7 +77,7 @@ class Furnishing:
         for _ in range(TRIES):
             (x0, x1), (z0, z1) = self.room.inside(0), self.room.inside(1)
             x, z = self.draw.between(x0 + 0.5, x1 - 0.5), self.draw.between(z0 + 0.5, z1 - 0.5)
-            place = Place(self.index, x, 0.0, z, self.draw.choice([0.0, 0.5]) * 3.141592653589793)
+            place = Place(self.index, x, 0.0, z, self.draw.pick([0.0, 0.5]) * 3.141592653589793)
             place = place.at(0, 0, -depth / 2)
             box = footprint(place, width, depth)
             if self.free(box, 0.8):
@@ -106,7 +106,7 @@ def footprint(place: Place, width: float, depth: float) -> Rectangle:
     return min(xs), min(zs), max(xs), max(zs)
 
 
-def furnish(draw: Draw, plan: Plan, parts: Parts, sky: tuple[float, float, float]) -> list[Lamp]:
+def furnish(draw: EndlessDraw, plan: Plan, parts: Parts, sky: tuple[float, float, float]) -> list[Lamp]:
     """Furnish all rooms; their lamps, of which windows under a sky of the given radiance are part."""
     kinds = draw.shuffled([living, bedroom, kitchen, study, dining])
     lamps = []
@@ -162,13 +162,13 @@ def living(state: Furnishing) -> None:
     place = place_at_wall(state, furniture.wardrobe, wide, 0.42, 0.5, wide, 0.42, 0.5)
     if place is not None:
         furniture.screen(draw, parts, place.at(0, 0.5, 0.05), draw.between(0.8, 1.1))
-    shelves(state, draw.choice([1, 2]))
+    shelves(state, draw.pick([1, 2]))
 
 
 def bedroom(state: Furnishing) -> None:
     """Bed with bedside tables, wardrobe, drawers."""
     draw = state.draw
-    width = draw.choice([0.9, 1.4, 1.6, 1.8])
+    width = draw.pick([0.9, 1.4, 1.6, 1.8])
     place = state.wall(width + 0.96, 2.05, LOW)
     sides = (-1, 1) if place is not None else ()
     place = place or state.wall(width + 0.1, 2.05, LOW)
@@ -211,7 +211,7 @@ def study(state: Furnishing) -> None:
         for side in (-1, 1):
             spot = place.at(side * width * 0.38, height, draw.between(0.2, 0.45))
             furniture.thing_on_top(draw, parts, spot, draw.between(0.1, 0.25))
-        furniture.chair(draw, parts, place.at(draw.between(-0.2, 0.2), 0, depth + 0.5, 3.14), draw.choice([0, 1]))
+        furniture.chair(draw, parts, place.at(draw.between(-0.2, 0.2), 0, depth + 0.5, 3.14), draw.pick([0, 1]))
     shelves(state, 2)
     drawers(state)
     rug(state, Place(state.index, *center(state), 0.0), draw.between(1.2, 1.8), draw.between(1.0, 1.6))
@@ -241,7 +241,7 @@ def dining_table(state: Furnishing) -> None:
         height = furniture.round_table(draw, parts, place, depth, 0.74)
     else:
         height = furniture.table(draw, parts, place, width, depth)
-    style, alike = draw.choice([0, 1]), int(draw.between(0, 1e6))
+    style, alike = draw.pick([0, 1]), int(draw.between(0, 1e6))
     seats = max(1, int(width / 0.55))
     for number in range(seats):
         for side in (0, 1):
@@ -250,8 +250,8 @@ def dining_table(state: Furnishing) -> None:
             x = (number - (seats - 1) / 2) * 0.58
             push, turn = draw.between(-0.12, 0.15), draw.between(-0.25, 0.25)
             z = -0.3 - push if side == 0 else depth + 0.3 + push
-            furniture.chair(Draw(alike), parts, place.at(x, 0, z, turn + 3.14159 * side), style)
-    for _ in range(draw.choice([1, 2, 3])):
+            furniture.chair(EndlessDraw(alike), parts, place.at(x, 0, z, turn + 3.14159 * side), style)
+    for _ in range(draw.pick([1, 2, 3])):
         spot = place.at(draw.between(-0.4, 0.4) * width, height, depth * draw.between(0.25, 0.75))
         furniture.thing_on_top(draw, parts, spot, draw.between(0.1, 0.28))
 
@@ -269,14 +269,25 @@ def drawers(state: Furnishing) -> None:
     width, height = draw.between(0.6, 1.4), draw.between(0.6, 0.9)
     place = place_at_wall(state, furniture.wardrobe, width, 0.45, height, width, 0.44, height)
     if place is not None:
-        for _ in range(draw.choice([1, 2, 3])):
+        for _ in range(draw.pick([1, 2, 3])):
             spot = place.at(draw.between(-0.42, 0.42) * width, height, 0.22)
             furniture.thing_on_top(draw, state.parts, spot, draw.between(0.14, 0.35))
 
 
 def decorate(state: Furnishing) -> None:
-    """Plants and floor lamps."""
+    """Armchairs, small tables, crates, plants and floor lamps."""
     draw = state.draw
+    for _ in range(draw.pick([1, 2, 3, 4])):
+        kind = draw.pick(["armchair", "table", "crates", "chair"])
+        if kind == "armchair":
+            place_at_wall(state, furniture.sofa, 0.95, 0.85, 0.85, 0.9, 0.85)
+        elif kind == "crates":
+            place_at_wall(state, furniture.crates, 0.6, 0.45, 0.8)
+        elif kind == "chair":
+            place_at_wall(state, furniture.chair, 0.46, 0.5, 0.9, draw.pick([0, 1]))
+        elif (place := state.wall(0.55, 0.5, 0.8)) is not None:
+            height = furniture.table(draw, state.parts, place, 0.5, 0.45, draw.between(0.45, 0.7))
+            furniture.thing_on_top(draw, state.parts, place.at(0, height, 0.22), draw.between(0.15, 0.35))
     if draw.chance(0.5):
         place_at_wall(state, furniture.plant, 0.5, 0.48, 1.5)
     if draw.chance(0.5) and (place := state.wall(0.44, 0.44, 1.7)) is not None:
@@ -291,7 +302,7 @@ def hang_pictures(state: Furnishing) -> None:
     draw = state.draw
     for side in range(4):
         start, end = state.room.inside(1 - side // 2)
-        for _ in range(draw.choice([1, 2, 3, 4])):
+        for _ in range(draw.pick([1, 2, 3, 4])):
             width, height = draw.log_between(0.25, 1.1), draw.log_between(0.3, 0.9)
             along = draw.between(start + width / 2, max(start + width / 2, end - width / 2))
             span = (along - width / 2 - 0.08, along + width / 2 + 0.08)
@@ -330,7 +341,7 @@ def ceiling_lamp(state: Furnishing) -> Lamp:
     strength = draw.log_between(1.5, 4.5) * (state.room.area / 12) ** 0.5
     light = (strength, strength * (1 - 0.2 * warm), strength * (1 - 0.45 * warm))
     glowing = glow(draw, draw.between(3, 12))
-    kind, drop = draw.random(), 0.12
+    kind, drop = draw.unit(), 0.12
     if kind < 0.4:
         parts.cylinder(place, (0, height - 0.04, 0), draw.between(0.3, 0.6), 0.08, glowing, casts=False)
     elif kind < 0.75:
@@ -342,7 +353,7 @@ def ceiling_lamp(state: Furnishing) -> Lamp:
         else:
             parts.cylinder(place, (0, height - drop, 0), shade, 0.2, paint(draw), glowing, casts=False)
     else:
-        bar = draw.choice([wood, metal])(draw)
+        bar = draw.pick([wood, metal])(draw)
         parts.box(place, (0, height - 0.02, 0), (1.1, 0.04, 0.08), bar, casts=False)
         for number in range(4):
             parts.cylinder(place, (number * 0.32 - 0.48, height - 0.09, 0), 0.07, 0.1, bar, glowing, casts=False)

@@ -1,6 +1,6 @@
 """Pieces of furniture built of several solids, each around a place at its back in the middle, facing local +z."""
 
-from .draw import Draw
+from ..lighting.draw import Draw
 from .materials import fabric, glow, leaf, metal, paint, plastic, poster, stone, wood
 from .parts import Parts, Place
 
@@ -8,7 +8,7 @@ from .parts import Parts, Place
 def table(draw: Draw, parts: Parts, place: Place, width: float, depth: float, height: float | None = None) -> float:
     """A table with four legs or a pedestal; its height."""
     height = height or draw.between(0.7, 0.78)
-    top, leg = draw.choice([wood, wood, paint, stone])(draw), draw.choice([wood, metal, paint])(draw)
+    top, leg = draw.pick([wood, wood, paint, stone])(draw), draw.pick([wood, metal, paint])(draw)
     thick, width_of_leg = draw.between(0.02, 0.05), draw.between(0.03, 0.08)
     parts.box(place, (0, height - thick / 2, depth / 2), (width, thick, depth), top)
     round_leg = draw.chance(0.4)
@@ -24,7 +24,7 @@ def table(draw: Draw, parts: Parts, place: Place, width: float, depth: float, he
 
 def round_table(draw: Draw, parts: Parts, place: Place, diameter: float, height: float) -> float:
     """A round top on one leg; its height."""
-    top, leg = draw.choice([wood, paint, stone])(draw), draw.choice([metal, wood])(draw)
+    top, leg = draw.pick([wood, paint, stone])(draw), draw.pick([metal, wood])(draw)
     z = diameter / 2
     parts.cylinder(place, (0, height - 0.015, z), diameter, 0.03, top)
     parts.cylinder(place, (0, height / 2, z), 0.07, height - 0.03, leg)
@@ -34,7 +34,7 @@ def round_table(draw: Draw, parts: Parts, place: Place, diameter: float, height:
 
 def chair(draw: Draw, parts: Parts, place: Place, style: int) -> None:
     """A chair whose back is at the place; chairs of one style and one state of `draw` are alike."""
-    frame = draw.choice([wood, metal, paint])(draw)
+    frame = draw.pick([wood, metal, paint])(draw)
     cover = fabric(draw) if draw.chance(0.6) else frame
     width, depth, seat = 0.42, 0.43, 0.45
     parts.box(place, (0, seat - 0.02, depth / 2), (width, 0.05, depth), cover)
@@ -52,7 +52,7 @@ def chair(draw: Draw, parts: Parts, place: Place, style: int) -> None:
 
 def bookshelf(draw: Draw, parts: Parts, place: Place, width: float, depth: float, height: float) -> None:
     """Boards with books and things on them."""
-    board = draw.choice([wood, paint])(draw)
+    board = draw.pick([wood, paint])(draw)
     back = board if draw.chance(0.5) else paint(draw)
     thick = 0.022
     for x in (-width / 2 + thick / 2, width / 2 - thick / 2):
@@ -73,12 +73,12 @@ def fill_shelf(draw: Draw, parts: Parts, place: Place, width: float, depth: floa
     """A row of books and other things, from left to right."""
     x = -width / 2 + 0.01
     while x < width / 2 - 0.08:
-        kind = draw.random()
+        kind = draw.unit()
         if kind < 0.62:
             # a block of volumes of one series, then the next
             thick, tall = draw.between(0.025, 0.06), draw.between(0.55, 0.9) * room
             binding = plastic(draw) if draw.chance(0.5) else fabric(draw)
-            for _ in range(draw.choice([1, 2, 3])):
+            for _ in range(draw.pick([1, 2, 3])):
                 if x + thick > width / 2:
                     break
                 deep = draw.between(0.6, 0.9) * depth
@@ -93,16 +93,16 @@ def fill_shelf(draw: Draw, parts: Parts, place: Place, width: float, depth: floa
 
 def thing_on_top(draw: Draw, parts: Parts, place: Place, size: float) -> None:
     """A vase, a bowl, a box, a stack of books or a potted plant of about the given size, standing at a place."""
-    kind = draw.choice(["vase", "box", "stack", "plant", "cup", "ball"])
+    kind = draw.pick(["vase", "box", "stack", "plant", "cup", "ball"])
     if kind == "vase":
-        glaze = draw.choice([plastic, stone, metal])(draw)
+        glaze = draw.pick([plastic, stone, metal])(draw)
         parts.ball(place, (0, size * 0.4, 0), (size * 0.7, size * 0.8, size * 0.7), glaze)
         parts.cylinder(place, (0, size * 0.85, 0), size * 0.25, size * 0.3, glaze)
     elif kind == "box":
-        parts.box(place, (0, size * 0.3, 0), (size, size * 0.6, size * 0.7), draw.choice([wood, paint, fabric])(draw))
+        parts.box(place, (0, size * 0.3, 0), (size, size * 0.6, size * 0.7), draw.pick([wood, paint, fabric])(draw))
     elif kind == "stack":
         y = 0.0
-        for _ in range(draw.choice([2, 3, 4])):
+        for _ in range(draw.pick([2, 3, 4])):
             thick = size * draw.between(0.12, 0.25)
             turn = draw.between(-0.3, 0.3)
             parts.box(place, (0, y + thick / 2, 0), (size * 0.8, thick * 0.96, size), plastic(draw), turn=turn)
@@ -113,18 +113,18 @@ def thing_on_top(draw: Draw, parts: Parts, place: Place, size: float) -> None:
     elif kind == "cup":
         parts.cylinder(place, (0, size * 0.3, 0), size * 0.5, size * 0.6, plastic(draw), plastic(draw))
     else:
-        parts.ball(place, (0, size * 0.35, 0), (size * 0.7,) * 3, draw.choice([metal, plastic])(draw))
+        parts.ball(place, (0, size * 0.35, 0), (size * 0.7,) * 3, draw.pick([metal, plastic])(draw))
 
 
 def wardrobe(draw: Draw, parts: Parts, place: Place, width: float, depth: float, height: float) -> None:
     """A cupboard with doors and handles on a plinth."""
-    body = draw.choice([wood, paint])(draw)
-    front = body if draw.chance(0.5) else draw.choice([wood, paint, plastic])(draw)
+    body = draw.pick([wood, paint])(draw)
+    front = body if draw.chance(0.5) else draw.pick([wood, paint, plastic])(draw)
     handle = metal(draw)
     parts.box(place, (0, 0.03, depth / 2 - 0.02), (width - 0.04, 0.06, depth - 0.06), body)
     parts.box(place, (0, 0.06 + (height - 0.06) / 2, depth / 2 - 0.01), (width, height - 0.06, depth - 0.02), body)
     columns = max(1, round(width / 0.5))
-    rows = draw.choice([1, 1, 2]) if height > 1.2 else draw.choice([1, 3, 4])
+    rows = draw.pick([1, 1, 2]) if height > 1.2 else draw.pick([1, 3, 4])
     wide, tall = width / columns, (height - 0.08) / rows
     for column in range(columns):
         for row in range(rows):
@@ -155,7 +155,7 @@ def bed(draw: Draw, parts: Parts, place: Place, width: float, length: float) -> 
 
 def sofa(draw: Draw, parts: Parts, place: Place, width: float, depth: float) -> None:
     """A base, seats, a back, arms and cushions."""
-    cover, foot = fabric(draw), draw.choice([wood, metal])(draw)
+    cover, foot = fabric(draw), draw.pick([wood, metal])(draw)
     seat, arm = draw.between(0.38, 0.44), draw.between(0.12, 0.2)
     parts.box(place, (0, seat / 2, depth / 2), (width, seat - 0.16, depth), cover)
     for x in (-width / 2 + 0.06, width / 2 - 0.06):
@@ -169,7 +169,7 @@ def sofa(draw: Draw, parts: Parts, place: Place, width: float, depth: float) -> 
         x = (number - (seats - 1) / 2) * wide
         parts.box(place, (x, seat, depth / 2 + 0.1), (wide - 0.015, 0.15, depth - 0.2), cover)
         parts.box(place, (x, seat + 0.27, 0.16), (wide - 0.015, 0.42, 0.16), cover)
-    for _ in range(draw.choice([0, 1, 2])):
+    for _ in range(draw.pick([0, 1, 2])):
         x = draw.between(-0.35, 0.35) * width
         parts.ball(place, (x, seat + 0.24, 0.33), (0.42, 0.38, 0.16), fabric(draw))
 
@@ -177,13 +177,13 @@ def sofa(draw: Draw, parts: Parts, place: Place, width: float, depth: float) -> 
 def cabinet_row(draw: Draw, parts: Parts, place: Place, width: float) -> None:
     """A kitchen: base cupboards, worktop, sink or hob, wall cupboards and a splashback of things."""
     wardrobe(draw, parts, place, width, 0.58, 0.86)
-    parts.box(place, (0, 0.88, 0.3), (width + 0.02, 0.04, 0.62), draw.choice([stone, wood, paint])(draw))
+    parts.box(place, (0, 0.88, 0.3), (width + 0.02, 0.04, 0.62), draw.pick([stone, wood, paint])(draw))
     steel, black = metal(draw), plastic(draw)
     x = draw.between(-0.3, 0.3) * (width - 0.6)
     parts.box(place, (x, 0.902, 0.3), (0.5, 0.008, 0.4), steel)
     parts.cylinder(place, (x, 1.02, 0.1), 0.03, 0.24, steel)
     parts.box(place, (x, 1.13, 0.18), (0.025, 0.025, 0.18), steel)
-    for _ in range(draw.choice([1, 2, 3])):
+    for _ in range(draw.pick([1, 2, 3])):
         thing = place.at(draw.between(-0.45, 0.45) * width, 0.9, draw.between(0.15, 0.5))
         thing_on_top(draw, parts, thing, draw.between(0.12, 0.25))
     if draw.chance(0.7):
@@ -197,7 +197,7 @@ def cabinet_row(draw: Draw, parts: Parts, place: Place, width: float) -> None:
 
 def fridge(draw: Draw, parts: Parts, place: Place, width: float, depth: float, height: float) -> None:
     """Two doors with handles."""
-    skin = draw.choice([metal, plastic, paint])(draw)
+    skin = draw.pick([metal, plastic, paint])(draw)
     handle = metal(draw)
     split = height * draw.between(0.3, 0.65)
     parts.box(place, (0, height / 2, depth / 2 - 0.03), (width, height, depth - 0.06), skin)
@@ -233,19 +233,31 @@ def floor_lamp(draw: Draw, parts: Parts, place: Place) -> tuple[float, float, fl
 
 def plant(draw: Draw, parts: Parts, place: Place) -> None:
     """A pot with a stem and several bushes of leaves."""
-    pot, green, stem = draw.choice([paint, stone, plastic])(draw), leaf(draw), wood(draw)
+    pot, green, stem = draw.pick([paint, stone, plastic])(draw), leaf(draw), wood(draw)
     wide, tall = draw.between(0.24, 0.36), draw.between(0.7, 1.6)
     parts.cylinder(place, (0, wide / 2, 0.22), wide, wide, pot, stem)
     parts.cylinder(place, (0, wide + (tall - wide) / 2, 0.22), 0.03, tall - wide, stem)
-    for _ in range(draw.choice([3, 4, 5, 6])):
+    for _ in range(draw.pick([3, 4, 5, 6])):
         x, y, z = draw.between(-0.16, 0.16), draw.between(0.65, 1.05) * tall, 0.22 + draw.between(-0.14, 0.14)
         size = draw.between(0.16, 0.34)
         parts.ball(place, (x, y, z), (size, size * draw.between(0.5, 1.0), size), green)
 
 
+def crates(draw: Draw, parts: Parts, place: Place) -> None:
+    """A small stack of boxes with labels, not quite aligned."""
+    y = 0.0
+    for _ in range(draw.pick([1, 2, 3])):
+        width, height, depth = draw.between(0.35, 0.5), draw.between(0.18, 0.32), draw.between(0.28, 0.38)
+        board, label = draw.pick([wood, paint, fabric])(draw), poster(draw, width, height)
+        faces = (board, board, board, board, board, label if draw.chance(0.6) else board)
+        turn = draw.between(-0.2, 0.2)
+        parts.box(place, (0, y + height / 2, 0.22), (width, height * 0.98, depth), *faces, turn=turn)
+        y += height
+
+
 def picture(draw: Draw, parts: Parts, place: Place, width: float, height: float, middle: float) -> None:
     """A framed poster on a wall."""
-    frame = draw.choice([wood, metal, paint])(draw)
+    frame = draw.pick([wood, metal, paint])(draw)
     shown, bar = poster(draw, width, height), draw.between(0.012, 0.04)
     parts.box(place, (0, middle, 0.01), (width, height, 0.014), frame, frame, frame, frame, frame, shown, casts=False)
     for sign in (-1, 1):

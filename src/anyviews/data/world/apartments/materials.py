@@ -7,7 +7,7 @@ joints between them, grain (wood, marble, paint), and motifs in finer cells (dot
 import colorsys
 from dataclasses import dataclass, fields, replace
 
-from .draw import Draw
+from ..lighting.draw import Draw
 
 
 Color = tuple[float, float, float]
@@ -88,7 +88,7 @@ MATERIAL_COLUMNS += [field.name for field in fields(Material) if field.name not 
 
 def color(draw: Draw, saturation: tuple[float, float], value: tuple[float, float], hue: float | None = None) -> Color:
     """A linear colour of the given ranges of displayed saturation and value."""
-    hue = draw.random() if hue is None else hue
+    hue = draw.unit() if hue is None else hue
     displayed = colorsys.hsv_to_rgb(hue % 1, draw.between(*saturation), draw.between(*value))
     return tuple(c**2.2 for c in displayed)
 
@@ -133,7 +133,7 @@ def planks(draw: Draw) -> Material:
         boards,
         cell_u=draw.between(0.5, 1.6),
         cell_v=draw.between(0.07, 0.22),
-        stagger=draw.choice([0.5, 0.33, 0.41]),
+        stagger=draw.pick([0.5, 0.33, 0.41]),
         joint_u=0.004,
         joint_v=draw.between(0.003, 0.007),
         joint=scaled(boards.first, 0.15),
@@ -154,7 +154,7 @@ def tiles(draw: Draw) -> Material:
         second,
         joint=color(draw, (0.0, 0.15), (0.25, 0.85)),
         cell_u=side,
-        cell_v=side * (1.0 if chequered else draw.choice([1.0, 0.5, 1.0])),
+        cell_v=side * (1.0 if chequered else draw.pick([1.0, 0.5, 1.0])),
         joint_u=draw.between(0.004, 0.012),
         joint_v=draw.between(0.004, 0.012),
         parity_u=1.0,
@@ -216,9 +216,9 @@ def wallpaper(draw: Draw) -> Material:
         motif_u=size,
         motif_v=size * draw.between(0.8, 1.5),
         radius=draw.between(0.3, 0.65),
-        corners=draw.choice([0.0, 0.0, 1.0]),
-        presence=draw.choice([1.0, 1.0, 0.6]),
-        strokes=draw.choice([0.0, 0.0, 3.0, 5.0]),
+        corners=draw.pick([0.0, 0.0, 1.0]),
+        presence=draw.pick([1.0, 1.0, 0.6]),
+        strokes=draw.pick([0.0, 0.0, 3.0, 5.0]),
         motif_weight=1.0,
         grain=0.3,
         roughness=0.85,
@@ -233,12 +233,12 @@ def carpet(draw: Draw) -> Material:
     return Material(
         base,
         color(draw, (0.1, 0.8), (0.2, 0.9)) if draw.chance(0.6) else scaled(base, 0.6),
-        scaled(base, draw.choice([0.55, 1.6])),
+        scaled(base, draw.pick([0.55, 1.6])),
         cell_u=draw.log_between(0.12, 0.7),
         cell_v=draw.log_between(0.12, 0.7),
         parity_u=1.0,
-        parity_v=draw.choice([0.0, 1.0]),
-        parity=draw.choice([0.0, 0.8, 0.8]),
+        parity_v=draw.pick([0.0, 1.0]),
+        parity=draw.pick([0.0, 0.8, 0.8]),
         motif_u=size,
         motif_v=size,
         radius=0.9,
@@ -254,13 +254,13 @@ def fabric(draw: Draw) -> Material:
     """Plain, striped or dotted cloth."""
     base = color(draw, (0.1, 0.8), (0.25, 0.9))
     other = color(draw, (0.0, 0.7), (0.2, 0.95))
-    kind = draw.random()
+    kind = draw.unit()
     common = {"roughness": draw.between(0.8, 1.0), "seed": seed(draw)}
     if kind < 0.45:
         return Material(base, scaled(base, 0.75), grain_u=60.0, grain_v=60.0, grain=0.4, warp=1.0, **common)
     if kind < 0.75:
         width = draw.between(0.02, 0.12)
-        both = draw.choice([0.0, 1.0])
+        both = draw.pick([0.0, 1.0])
         return Material(base, other, cell_u=width, cell_v=width, parity_u=1.0, parity_v=both, parity=0.9, **common)
     size = draw.between(0.04, 0.15)
     return Material(base, base, other, motif_u=size, motif_v=size, radius=0.5, motif_weight=1.0, **common)
@@ -268,7 +268,7 @@ def fabric(draw: Draw) -> Material:
 
 def metal(draw: Draw) -> Material:
     """Steel, brass, copper or blackened iron."""
-    base = draw.choice([(0.56, 0.57, 0.58), (0.78, 0.62, 0.32), (0.82, 0.47, 0.33), (0.2, 0.2, 0.22), (0.9, 0.9, 0.9)])
+    base = draw.pick([(0.56, 0.57, 0.58), (0.78, 0.62, 0.32), (0.82, 0.47, 0.33), (0.2, 0.2, 0.22), (0.9, 0.9, 0.9)])
     return Material(base, scaled(base, 0.8), grain=0.2, grain_v=40.0, roughness=draw.between(0.15, 0.5), metallic=1.0)
 
 
@@ -280,7 +280,7 @@ def plastic(draw: Draw) -> Material:
 def stone(draw: Draw) -> Material:
     """Polished marble or terrazzo."""
     base = color(draw, (0.0, 0.2), (0.3, 0.95))
-    frequency = draw.between(4, 18)
+    frequency = draw.log_between(8, 40)
     veins = {"grain_u": frequency, "grain_v": frequency, "warp": 4.0, "grain": 0.9, "sharpness": draw.between(1, 3)}
     return Material(base, scaled(base, draw.between(0.3, 0.7)), roughness=draw.between(0.05, 0.3), **veins)
 
@@ -300,7 +300,7 @@ def glow(draw: Draw, radiance: float) -> Material:
 def poster(draw: Draw, width: float, height: float) -> Material:
     """A picture of the given size: an abstract painting, large letters, or a page of text."""
     base = color(draw, (0.1, 0.9), (0.3, 1.0))
-    border = draw.choice([0.0, 0.05, 0.1]) * min(width, height)
+    border = draw.pick([0.0, 0.05, 0.1]) * min(width, height)
     common = {
         "second": color(draw, (0.1, 0.9), (0.1, 0.95)),
         "joint": color(draw, (0.0, 0.1), (0.85, 0.98)),
@@ -308,14 +308,14 @@ def poster(draw: Draw, width: float, height: float) -> Material:
         "cell_v": height,
         "joint_u": 2 * border,
         "joint_v": 2 * border,
-        "roughness": draw.choice([0.12, 0.5, 0.8]),
+        "roughness": draw.pick([0.12, 0.5, 0.8]),
         "seed": seed(draw),
     }
     if draw.chance(0.4):
         frequency = 2 * 3.14159 / (min(width, height) * draw.between(0.4, 1.5))
         bent = {"grain_u": frequency, "grain_v": frequency * draw.between(0.6, 1.6), "warp": draw.between(0.5, 3)}
-        return Material(base, grain=1.0, sharpness=draw.choice([1.0, 3.0, 20.0, 20.0]), **bent, **common)
-    lines = draw.choice([2.0, 3.0, 5.0, 9.0])
+        return Material(base, grain=1.0, sharpness=draw.pick([1.0, 3.0, 20.0, 20.0]), **bent, **common)
+    lines = draw.pick([2.0, 3.0, 5.0, 9.0])
     letter = height / lines
     return Material(
         base if draw.chance(0.6) else color(draw, (0.0, 0.1), (0.85, 1.0)),
@@ -325,7 +325,7 @@ def poster(draw: Draw, width: float, height: float) -> Material:
         radius=0.72,
         corners=1.0,
         presence=0.85,
-        strokes=draw.choice([3.0, 4.0]),
+        strokes=draw.pick([3.0, 4.0]),
         motif_weight=1.0,
         **common,
     )

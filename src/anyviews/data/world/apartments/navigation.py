@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .draw import Draw
+from .draw import EndlessDraw
 from .parts import Part, Parts
 from .plan import Plan
 
@@ -42,11 +42,11 @@ class FreeSpace:
         index = np.clip(index, 0, np.asarray(self.clearance.shape) - 1)
         return self.clearance[index[..., 0], index[..., 1]]
 
-    def random_cell(self, draw: Draw) -> np.ndarray:
+    def random_cell(self, draw: EndlessDraw) -> np.ndarray:
         """A cell to stand on."""
         return self.cells[int(draw.between(0, len(self.cells)))]
 
-    def near(self, draw: Draw, position: np.ndarray, spread: float) -> np.ndarray:
+    def near(self, draw: EndlessDraw, position: np.ndarray, spread: float) -> np.ndarray:
         """A position to stand at, normally distributed around another."""
         for _ in range(12):
             there = position + spread * np.array([draw.normal(), draw.normal()])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .draw import Draw
+from .draw import EndlessDraw
 
 
 # Half of a wall between two rooms, in metres; each room has its own half with its own paper.
@@ -64,9 +64,9 @@ class Plan:
         return tuple(map(min, zip(*lows, strict=True))), tuple(map(max, zip(*highs, strict=True)))
 
 
-def random_plan(draw: Draw) -> Plan:
+def random_plan(draw: EndlessDraw) -> Plan:
     """A plan whose rooms are all reached through doors."""
-    count = draw.choice([2, 3, 3, 4, 4, 5])
+    count = draw.pick([2, 3, 3, 4, 4, 5])
     height = draw.between(2.4, 3.0)
     while True:
         rooms = split_rooms(draw, count)
@@ -78,7 +78,7 @@ def random_plan(draw: Draw) -> Plan:
     return plan
 
 
-def split_rooms(draw: Draw, count: int) -> list[Room]:
+def split_rooms(draw: EndlessDraw, count: int) -> list[Room]:
     """Split a rectangle around the origin again and again, always the largest room across its longer side."""
     area = count * draw.between(10, 18)
     aspect = draw.between(1.0, 1.6)
@@ -113,7 +113,7 @@ def contacts(rooms: list[Room]) -> list[tuple[int, int, int, float, float]]:
     return found
 
 
-def connect(draw: Draw, rooms: list[Room], height: float) -> bool:
+def connect(draw: EndlessDraw, rooms: list[Room], height: float) -> bool:
     """Open doors until all rooms are connected, and some more; whether that was possible."""
     group = list(range(len(rooms)))
     for axis, a, b, start, end in draw.shuffled(contacts(rooms)):
@@ -132,7 +132,7 @@ def connect(draw: Draw, rooms: list[Room], height: float) -> bool:
     return len(set(group)) == 1
 
 
-def add_windows(draw: Draw, plan: Plan, room: Room) -> None:
+def add_windows(draw: EndlessDraw, plan: Plan, room: Room) -> None:
     """Up to one window on each outer wall of a room, and at least one on one of them."""
     low, high = plan.bounds
     outer = [
@@ -147,5 +147,5 @@ def add_windows(draw: Draw, plan: Plan, room: Room) -> None:
         width = draw.between(0.8, min(2.4, end - start - 0.7))
         middle = draw.between(start + width / 2 + 0.3, end - width / 2 - 0.3)
         top = draw.between(2.0, plan.height - 0.18)
-        bottom = draw.choice([0.08, draw.between(0.35, 0.6), draw.between(0.75, 1.0), draw.between(0.75, 1.0)])
+        bottom = draw.pick([0.08, draw.between(0.35, 0.6), draw.between(0.75, 1.0), draw.between(0.75, 1.0)])
         room.windows[side].append(Opening(middle - width / 2, middle + width / 2, bottom, top))

@@ -6,21 +6,23 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ....environment import Environment
+from ..lighting.random_environments import sky as random_sky
 from ..primitives import Solids, multiply
 from ..surfaces import OBLIQUE, TANGENTS
-from .draw import Draw
+from .draw import EndlessDraw
 from .furnish import Lamp, furnish
 from .materials import Material
 from .parts import Part, Parts
 from .plan import Plan, random_plan
 from .shell import build_shell
-from .sky import random_sky
 
 
 # Lamps that light a room; the strongest where there are more.
 LAMPS = 3
 LAMP_COLUMNS = ("x", "y", "z", "red", "green", "blue", "size", "facing_x", "facing_y", "facing_z", "directed")
 FACES = 6
+SKY_HEIGHT = 64
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,11 @@ class Apartments:
 
 def random_apartment(seed: int) -> Apartment:
     """The apartment of a seed."""
-    draw = Draw(seed)
+    draw = EndlessDraw(seed)
     plan, parts = random_plan(draw), Parts()
-    sky, radiance = random_sky(draw)
+    directions = Environment(torch.zeros(3, SKY_HEIGHT, 2 * SKY_HEIGHT)).directions()
+    sky = random_sky(draw, directions).permute(2, 0, 1).float().contiguous()
+    radiance = tuple(sky[:, : SKY_HEIGHT // 2].mean((1, 2)).tolist())
     build_shell(draw, plan, parts)
     lamps = furnish(draw, plan, parts, radiance)
     apartment = Apartment(plan, parts, lamps, sky)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ....geometry.rays import pixel_centers
 from ..primitives import NO_HIT
-from .draw import Draw
+from .draw import EndlessDraw
 from .navigation import FreeSpace
 from .scenes import Apartments
 from .tiles import TILE, Frames, image_from_tiles, in_frustum, tile_directions
@@ -66,7 +66,7 @@ def gaze(position: np.ndarray, target: np.ndarray) -> tuple[float, float]:
     return math.atan2(x, z), math.atan2(y, math.hypot(x, z))
 
 
-def first_views(draw: Draw, space: FreeSpace) -> tuple[np.ndarray, np.ndarray]:
+def first_views(draw: EndlessDraw, space: FreeSpace) -> tuple[np.ndarray, np.ndarray]:
     """Positions and angles of candidates for the first view of a set."""
     positions, angles = [], []
     for _ in range(FIRST_VIEWS):
@@ -77,7 +77,7 @@ def first_views(draw: Draw, space: FreeSpace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def views_around(
-    draw: Draw, space: FreeSpace, parents: np.ndarray, targets: np.ndarray, count: int, spread: float
+    draw: EndlessDraw, space: FreeSpace, parents: np.ndarray, targets: np.ndarray, count: int, spread: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions and angles of `count` views near random parents, which look at about their parent's target."""
     positions, angles = [], []

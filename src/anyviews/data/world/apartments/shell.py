@@ -1,6 +1,6 @@
 """Walls with their openings, floors, ceilings, skirting, door casings and window frames."""
 
-from .draw import Draw
+from ..lighting.draw import Draw
 from .materials import (
     Material,
     bricks,
@@ -29,16 +29,16 @@ def build_shell(draw: Draw, plan: Plan, parts: Parts) -> None:
     trim = paint(draw, (0.0, 0.1), (0.75, 0.98), (0.25, 0.5))
     if draw.chance(0.3):
         trim = wood(draw)
-    common_floor = draw.choice([planks, planks, tiles])(draw)
+    common_floor = draw.pick([planks, planks, tiles])(draw)
     for index in range(len(plan.rooms)):
-        floor = common_floor if draw.chance(0.4) else draw.choice([planks, tiles, tiles, carpet, stone])(draw)
+        floor = common_floor if draw.chance(0.4) else draw.pick([planks, tiles, tiles, carpet, stone])(draw)
         ceiling = paint(draw, (0.0, 0.08), (0.85, 0.99), (0.8, 1.0))
         slab(parts, plan, index, -SLAB, 0.0, floor)
         slab(parts, plan, index, plan.height, plan.height + SLAB, ceiling)
-        common_paper = draw.choice([paint, paint, wallpaper])(draw)
+        common_paper = draw.pick([paint, paint, wallpaper])(draw)
         for side in range(4):
             special = draw.chance(0.25)
-            paper = draw.choice([bricks, wallpaper, paint, tiles])(draw) if special else common_paper
+            paper = draw.pick([bricks, wallpaper, paint, tiles])(draw) if special else common_paper
             build_wall(draw, plan, parts, index, side, paper, trim)
 
 
@@ -140,7 +140,7 @@ def window_frame(draw: Draw, parts: Parts, room: Room, index: int, side: int, ho
     for sign in (-1, 1):
         parts.box(place, (sign * (width - bar) / 2, middle, depth), (bar, height, 0.06), trim, casts=False)
         parts.box(place, (0, middle + sign * (height - bar) / 2, depth), (width, bar, 0.06), trim, casts=False)
-    for number in range(draw.choice([0, 1, 1, 2])):
+    for number in range(draw.pick([0, 1, 1, 2])):
         x = width * ((number + 1) / 2 - 0.5) if number == 0 else width / 4
         parts.box(place, (x, middle, depth), (0.045, height, 0.045), trim, casts=False)
     if draw.chance(0.3):

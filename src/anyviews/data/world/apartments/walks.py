@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from .draw import Draw
+from .draw import EndlessDraw
 from .navigation import FreeSpace
 
 
@@ -15,7 +15,7 @@ LOOK_AHEAD = 0.8
 MOST_GOALS = 6
 
 
-def walk(draw: Draw, space: FreeSpace, views: int) -> tuple[np.ndarray, np.ndarray]:
+def walk(draw: EndlessDraw, space: FreeSpace, views: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions [V, 3] and angles [V, 3] (yaw, pitch, roll in radians) along a smooth path.
 
     The camera looks ahead and around, and sways a little with the steps.
@@ -40,7 +40,7 @@ def walk(draw: Draw, space: FreeSpace, views: int) -> tuple[np.ndarray, np.ndarr
     return np.stack([points[:, 0], y, points[:, 1]], axis=1), np.stack([yaw, pitch, roll], axis=1)
 
 
-def normals(draw: Draw, count: int) -> np.ndarray:
+def normals(draw: EndlessDraw, count: int) -> np.ndarray:
     """Normally distributed numbers."""
     return np.array([draw.normal() for _ in range(count)])
 
@@ -51,7 +51,7 @@ def at(path: np.ndarray, along: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(index, np.arange(len(path)), path[:, axis]) for axis in range(2)], axis=1)
 
 
-def long_path(draw: Draw, space: FreeSpace, length: float) -> np.ndarray:
+def long_path(draw: EndlessDraw, space: FreeSpace, length: float) -> np.ndarray:
     """A smooth path [N, 2] of at least the given length if it exists, with points STEP apart."""
     from skimage.graph import MCP_Geometric
 
