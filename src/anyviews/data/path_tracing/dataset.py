@@ -1,0 +1,183 @@
+"""A folder of meshes becomes a folder of shards; what is done is kept, so that a run can be taken up again."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...formats.files import new_file
+from ...formats.mesh_files import MESH_SUFFIXES
+from ..schema import Row, encode_sample, features
+from ..shards import MANIFEST, write_shards
+from .samples import Settings, render_sample
+from .workers import Outcome, run_jobs
+
+
+FAILURES = "failures.json"
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One object to render.
+
+    Args:
+        path: of its mesh.
+        key: its name in the dataset.
+        row: the file that its row is written to.
+        settings: the options.
+    """
+
+    path: Path
+    key: str
+    row: Path
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run gave.
+
+    Args:
+        rows: objects in the shards.
+        resumed: how many of them an earlier run had rendered.
+        failures: object, reason and message of the others.
+    """
+
+    rows: int
+    resumed: int
+    failures: tuple[dict[str, str], ...]
+
+    def counts(self) -> dict[str, int]:
+        """Failures by reason."""
+        return dict(Counter(failure["reason"] for failure in self.failures))
+
+
+def render_dataset(
+    meshes: Path,
+    folder: Path,
+    settings: Settings,
+    *,
+    processes: int = 1,
+    limit: int | None = None,
+    split: str = "train",
+    num_shards: int = 8,
+    timeout: float = 3600.0,
+    log: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Render all meshes below a folder and write them as shards.
+
+    Each object's row is written as soon as it is done, to a hidden folder beside the shards; the same call continues
+    where an earlier one was interrupted. Objects that failed are tried again.
+
+    Args:
+        meshes: searched for .glb, .obj and PLY files.
+        folder: of the shards; other splits in it are kept.
+        settings: the options of rendering.
+        processes: that render at the same time.
+        limit: as many meshes are taken, the first by name.
+        split: "train", "test", ...
+        num_shards: number of files, at most the number of objects.
+        timeout: seconds after which an object is given up.
+        log: gets a line for each object.
+
+    Raises:
+        FileExistsError: if the split is there already.
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no mesh, or an interrupted run had other settings.
+        RuntimeError: if every object failed.
+    """
+    paths = mesh_files(meshes)[:limit]
+    manifest = folder / MANIFEST
+    if manifest.exists() and split in json.loads(manifest.read_text(encoding="utf-8"))["splits"]:
+        raise FileExistsError(f"{folder} already holds the split {split!r}; write to another folder or split")
+    work = folder / f".rendering-{split}"
+    _begin(work, settings)
+    keys = [path.relative_to(meshes).as_posix() for path in paths]
+    jobs = [Job(path, key, _row_file(work, key), settings) for path, key in zip(paths, keys, strict=True)]
+    todo = [job for job in jobs if not job.row.exists()]
+    if len(todo) < len(jobs):
+        log(f"{len(jobs) - len(todo)} of {len(jobs)} objects were rendered earlier")
+    failures: list[dict[str, str]] = []
+    for done, outcome in enumerate(run_jobs(render_row, todo, processes, timeout), start=1):
+        log(f"[{done}/{len(todo)}] {_line(outcome)}")
+        if outcome.reason:
+            failures.append({"object": outcome.job.key, "reason": outcome.reason, "message": outcome.message})
+            _write_json(folder / FAILURES, failures)
+    failures.sort(key=lambda failure: failure["object"])
+    _write_json(folder / FAILURES, failures)
+    rows = [job.row for job in jobs if job.row.exists()]
+    if not rows:
+        raise RuntimeError(f"none of {len(jobs)} objects could be rendered; {folder / FAILURES} says why")
+    count = min(num_shards, len(rows))
+    write_shards(_rows(rows), folder, num_shards=count, split=split, seed=settings.seed, license=settings.licence)
+    shutil.rmtree(work)
+    return Report(len(rows), len(jobs) - len(todo), tuple(failures))
+
+
+def mesh_files(folder: Path) -> list[Path]:
+    """All mesh files below a folder, by name.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds none.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; give one that holds meshes ({', '.join(MESH_SUFFIXES)})")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MESH_SUFFIXES and path.is_file())
+    if not files:
+        raise ValueError(f"{folder} holds no mesh; accepted are {', '.join(MESH_SUFFIXES)}")
+    return files
+
+
+def render_row(job: Job) -> tuple[str, ...]:
+    """Render one object and write its row; returns what of its file was repaired or left out."""
+    sample, notices = render_sample(job.path, job.key, job.settings)
+    table = pa.Table.from_pylist([encode_sample(sample)], schema=features().arrow_schema)
+    with new_file(job.row, overwrite=True) as temporary:
+        pq.write_table(table, temporary)
+    return notices
+
+
+def _begin(work: Path, settings: Settings) -> None:
+    """Make the folder of rows, or check that the rows in it were rendered in the same way."""
+    path, wanted = work / SETTINGS, json.loads(json.dumps(settings.record()))
+    if not path.exists():
+        _write_json(path, wanted)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    different = [name for name in wanted if found.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"{work} holds objects that were rendered with {name} {found.get(name)!r}, not {wanted[name]!r}; give the "
+            f"same options to go on, or remove it to begin again"
+        )
+
+
+def _row_file(work: Path, key: str) -> Path:
+    # keys can be longer than a file's name may be
+    return work / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.parquet"
+
+
+def _rows(files: Sequence[Path]) -> Iterator[Row]:
+    for file in files:
+        yield from pq.read_table(file).to_pylist()
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.reason:
+        return f"{outcome.job.key}: {outcome.reason}: {outcome.message}"
+    notices = "".join(f"; {notice}" for notice in outcome.result)
+    return f"{outcome.job.key}: {outcome.seconds:.1f} s{notices}"
+
+
+def _write_json(path: Path, value: object) -> None:
+    with new_file(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
