@@ -106,9 +106,7 @@ def test_disagreeing_sizes_counts_and_versions_are_named():
         decode_row(row | {"masks": row["masks"][:2]})
     with pytest.raises(ValueError, match="scene hall: column images has 0 entries"):
         decode_row(row | {"images": None})
-    with pytest.raises(
-        ValueError, match=r"scene hall: column schema_version is 7 .* reads 1 and 2; install"
-    ):
+    with pytest.raises(ValueError, match=r"scene hall: column schema_version is 7 .* reads 1 and 2; install"):
         decode_row(row | {"schema_version": 7})
 
 

@@ -1,10 +1,11 @@
 """The `anyviews` command: finds the verb, runs it, and turns what happens into text, JSON and an exit code.
 
 A verb is a module of this package with `HELP` (one line), `add_arguments(parser)`, `run(arguments) -> dict` (a
-JSON-serialisable summary) and `describe(summary) -> str` (the same for people). Only the verb in use is imported.
+JSON-serialisable summary) and `describe(summary) -> str` (the same for people). A verb that may find fault with what
+it was given has `exit_code(summary) -> int`, too. Only the verb in use is imported.
 
-Exit codes: 0 success; 1 unexpected error; 2 wrong usage; 3 bad input (a value or a file); 4 something optional is not
-installed; 130 interrupted.
+Exit codes: 0 success; 1 unexpected error, or broken data that was found; 2 wrong usage; 3 bad input (a value or a
+file); 4 something optional is not installed; 130 interrupted.
 """
 
 import argparse
@@ -21,13 +22,13 @@ from pathlib import Path
 from .. import __version__
 
 
-VERBS = ("convert", "demo", "doctor", "refine", "render", "run")
+VERBS = ("convert", "data", "demo", "doctor", "refine", "render", "run")
 
 UNEXPECTED, USAGE, BAD_INPUT, MISSING, INTERRUPTED = 1, 2, 3, 4, 130
 
 EXIT_CODES = """exit codes:
   0    success
-  1    unexpected error (--debug shows where)
+  1    unexpected error (--debug shows where), or broken data that was found
   2    wrong usage
   3    bad input: a value or a file
   4    something optional is not installed
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return report(error, as_json="--json" in argv)
     print(text)
-    return 0
+    return arguments.module.exit_code(summary) if hasattr(arguments.module, "exit_code") else 0
 
 
 def report(error: BaseException, as_json: bool) -> int:

@@ -16,14 +16,14 @@ def empty_manifest() -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "splits": {}}
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a folder.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, or of a schema version that cannot be read.
     """
-    path = folder / MANIFEST
+    path = Path(folder) / MANIFEST
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give a folder written by utils/make_shards.py")
     return parse_manifest(path.read_text(encoding="utf-8", errors="replace"), str(path))

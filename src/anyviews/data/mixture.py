@@ -138,9 +138,9 @@ def parse_mixture(text: str) -> tuple[list[str], list[float] | None]:
         return [text], None
     names, weights = [], []
     for part in text.split(","):
-        name, _, weight = part.strip().rpartition(":")
+        name, colon, weight = part.strip().rpartition(":")
         try:
-            weights.append(float(weight) if name else None)
+            weights.append(float(weight) if colon else None)
         except ValueError:
             weights.append(None)
         names.append(name if weights[-1] is not None else part.strip())

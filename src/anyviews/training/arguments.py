@@ -25,7 +25,9 @@ class DataArguments:
     """Where the training samples come from; a script may subclass it for more fields."""
 
     dataset_name: str = argument(
-        "procedural-rooms", "procedural-rooms, procedural-objects, a folder of parquet shards, or a Hub repository id."
+        "procedural-rooms",
+        "procedural-rooms, procedural-apartments, procedural-objects, a folder of parquet shards, or a Hub repository "
+        "id; several with weights are mixed: procedural-rooms:0.3,FOLDER:0.7.",
     )
     dataset_split: str = argument("train", "Split of the dataset.")
     dataset_options: dict = dataclasses.field(
