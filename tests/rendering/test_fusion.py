@@ -1,5 +1,6 @@
 """Depth maps of shapes with closed forms become meshes on these shapes."""
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -13,7 +14,10 @@ from depth_shapes import (
     plane_depth,
     sphere_depth,
 )
+from scipy.spatial import cKDTree
 
+from anyviews.data.world import render_world
+from anyviews.formats import load_views
 from anyviews.geometry.paths import look_at
 from anyviews.mesh import Mesh
 from anyviews.rendering import tsdf
@@ -179,6 +183,29 @@ def test_mesh_moves_with_the_world():
     moved = type(cameras)(cameras.intrinsics, pose, cameras.image_sizes)
     mesh = fuse_depths(images, depths, moved, resolution=32)
     assert ((mesh.vertices - shift).norm(dim=-1) - 1).abs().mean() < 0.1 * 2 / 32
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_procedural_rooms_are_where_their_depth_is(seed):
+    world = render_world(torch.tensor([seed]), views=6, height=72, width=96)
+    room = world.scene(0)
+    mesh = fuse_depths(room.images, room.depths, room.cameras, resolution=96)
+    points = Scene(room.cameras, room.images, room.depths).point_cloud()
+    voxel = (points.positions.amax(0) - points.positions.amin(0)).max().item() / 96
+    distance, nearest = cKDTree(points.positions).query(mesh.vertices)
+    assert np.median(distance) < voxel and np.quantile(distance, 0.99) < 4 * voxel  # points lie voxels apart
+    error = (mesh.vertex_colors - points.colors[torch.from_numpy(nearest)]).abs()
+    assert error.median() < 0.03
+
+
+def test_rendered_object_with_known_shape(shared_data):
+    folder = shared_data / "pbr_objects" / "avocado"
+    views = load_views(folder)
+    mesh = fuse_depths(views.images, views.depths, views.cameras, masks=views.masks, resolution=96)
+    truth, _ = trimesh.sample.sample_surface(trimesh.load(folder / "object.glb", force="mesh"), 100_000, seed=0)
+    distance, _ = cKDTree(truth).query(mesh.vertices)
+    assert distance.mean() < 0.25 * 2 / 96  # half of it is the spacing of the samples
+    assert as_trimesh(mesh).body_count == 1
 
 
 def test_scene_is_fused_with_the_weights_of_its_uncertainty():

@@ -82,6 +82,11 @@ def test_settings_outside_their_meaning(change, message):
         fuse_depths(**given(**change))
 
 
+def test_too_few_voxels_for_a_surface():
+    with pytest.raises(ValueError, match=r"no surface in voxels of 1; give a higher resolution"):
+        fuse_depths(**given(resolution=2))
+
+
 def test_one_pixel_alone_has_no_size():
     depths = torch.zeros(4, 1, 32, 32)
     depths[0, 0, 16, 16] = 2

@@ -55,16 +55,16 @@ def test_colors_are_those_of_the_gaussians(sphere):
 
 
 def test_depth_of_the_surface_is_sharper_than_expected_depth():
-    gaussians, cameras = sphere_of_discs(), cameras_on_sphere(9, 96)[4:5]
+    gaussians, cameras = sphere_of_discs(8000, (0.3, 0.95)), cameras_on_sphere(9, 128)[4:5]
     truth = sphere_depth(cameras)[0]
     rendered = render_gaussians(gaussians, cameras)
     alpha = rendered.alphas[0]
-    depth = surface_depth(gaussians, cameras, alpha, margin=0.15)
+    depth = surface_depth(gaussians, cameras, alpha, margin=0.1)
     inside = (truth > 0) & (alpha > 0.5)
     assert (depth[inside] > 0).float().mean() > 0.97
     error = (depth - truth)[inside & (depth > 0)].abs()
     expected = (rendered.depths[0] - truth)[inside].abs()
-    assert error.median() < 0.005 and error.mean() < 0.2 * expected.mean()
+    assert error.median() < 0.1 * expected.median() and error.mean() < 0.1 * expected.mean()
 
 
 def test_depth_beside_a_wide_gaussian_that_is_partly_hidden():

@@ -23,7 +23,7 @@ def inverse_depth_range(
     side = torch.maximum(right - left, bottom - top) + 1
     chosen = (side.double().log2() + 1e-9).long()
     level = torch.stack([inverse_depth, -inverse_depth]).masked_fill(inverse_depth == 0, -torch.inf)
-    extremes = torch.full((2, len(u)), -torch.inf, device=u.device)
+    extremes = level.new_full((2, len(u)), -torch.inf)
     for exponent in range(int(chosen.max()) + 1 if len(chosen) else 0):
         step = 1 << exponent
         members = (chosen == exponent).nonzero()[:, 0]

@@ -87,7 +87,13 @@ def fuse_depths(
             f"no depth lies in the bounds {low.tolist()} to {high.tolist()}; the points of the depth maps lie between "
             f"{around[0]} and {around[1]}"
         )
-    mesh = isosurface(distances, grid.origin, voxel_size, known)
+    try:
+        mesh = isosurface(distances, grid.origin, voxel_size, known)
+    except ValueError as error:
+        raise ValueError(
+            f"the depth maps show no surface in voxels of {voxel_size:.3g}; give a higher resolution or a smaller "
+            f"voxel_size, a larger truncation where depth is noisy, or views that agree ({error})"
+        ) from error
     del distances, known
     mesh = drop_small_parts(mesh, min_part)
     if images is not None:

@@ -111,7 +111,7 @@ def integrate(
 def check_memory(grid: VoxelGrid, filled_blocks: int, max_gigabytes: float) -> None:
     """Raise ValueError, with the number, where a grid of which some blocks are filled takes more memory."""
     x, y, z = grid.shape
-    needed = (x * y * z * BYTES_PER_VOXEL + filled_blocks * BLOCK**3 * BYTES_PER_FILLED_VOXEL) / 1e9
+    needed = needed_bytes(grid, filled_blocks) / 1e9
     if needed > max_gigabytes:
         fitting = max(x, y, z) * (max_gigabytes / needed) ** (1 / 3)
         raise ValueError(
@@ -119,6 +119,12 @@ def check_memory(grid: VoxelGrid, filled_blocks: int, max_gigabytes: float) -> N
             f"{max_gigabytes:g}; give a larger max_gigabytes, tighter bounds, resolution={int(0.9 * fitting)} or "
             f"less, or voxel_size={grid.voxel_size * max(x, y, z) / (0.9 * fitting):.3g} or more"
         )
+
+
+def needed_bytes(grid: VoxelGrid, filled_blocks: int) -> int:
+    """Bytes that a grid takes of which some blocks are filled."""
+    x, y, z = grid.shape
+    return x * y * z * BYTES_PER_VOXEL + filled_blocks * BLOCK**3 * BYTES_PER_FILLED_VOXEL
 
 
 def _near_surface(surface: DepthSurface, grid: VoxelGrid, truncation: float) -> Bool[Tensor, "blocks"]:
