@@ -11,6 +11,7 @@ from anyviews.data.world.lighting.draw import Draw
 from anyviews.data.world.lighting.ggx import environment_reflectance
 from anyviews.data.world.lighting.random_environments import random_environments
 from anyviews.data.world.objects.designs.shapes import ball, box, cylinder
+from anyviews.data.world.objects.field import distance, normals
 from anyviews.data.world.objects.grid import CELL, EXTENT, RESOLUTION, Grid, normalized, sampled
 from anyviews.data.world.objects.parts import pack
 from anyviews.data.world.objects.shading import cone_visibility, shade, shadow, tangents
@@ -65,17 +66,21 @@ def test_constant_light_gives_the_integral_of_the_material(roughness, metallic):
     normals = unit(0, 40)
     to_camera = views_of(normals)
     radiance = torch.ones(1, 3, 64, 128)
-    found = shade(Light.from_environments(radiance), OPEN, normals, normals, to_camera, materials(40, roughness, metallic))
+    light = Light.from_environments(radiance)
+    found = shade(light, OPEN, normals, normals, to_camera, materials(40, roughness, metallic))
     expected = integrated(radiance, normals, to_camera, roughness, metallic)
     torch.testing.assert_close(found[0], expected, rtol=0.015, atol=0.003)
 
 
-@pytest.mark.parametrize(("roughness", "metallic", "error"), [(0.4, 0.0, 0.01), (0.9, 0.0, 0.01), (0.5, 1.0, 0.05), (0.9, 1.0, 0.06)])
+@pytest.mark.parametrize(
+    ("roughness", "metallic", "error"), [(0.4, 0.0, 0.01), (0.9, 0.0, 0.01), (0.5, 1.0, 0.05), (0.9, 1.0, 0.06)]
+)
 def test_varying_light_is_close_to_the_integral(roughness, metallic, error):
     normals = unit(1, 60)
     to_camera = views_of(normals)
     radiance = smooth_environment()
-    found = shade(Light.from_environments(radiance), OPEN, normals, normals, to_camera, materials(60, roughness, metallic))[0]
+    light = Light.from_environments(radiance)
+    found = shade(light, OPEN, normals, normals, to_camera, materials(60, roughness, metallic))[0]
     expected = integrated(radiance, normals, to_camera, roughness, metallic)
     relative = (found - expected).abs() / expected.mean()
     assert relative.mean() < error
@@ -89,13 +94,14 @@ def test_lambert_surfaces_under_constant_light_show_their_base_colour():
     torch.testing.assert_close(light.irradiance(unit(2, 200)), torch.ones(1, 200, 3), atol=1e-5, rtol=0)
     assert light.key_irradiance.abs().max() < 1e-5
     # white, rough and not metallic: nearly all light comes back
-    normals = unit(3, 200)
-    white = shade(light, OPEN, normals, normals, views_of(normals), materials(200, 1.0, 0.0, torch.ones(3)))
+    facing = unit(3, 200)
+    white = shade(light, OPEN, facing, facing, views_of(facing), materials(200, 1.0, 0.0, torch.ones(3)))
     assert white.min() > 0.9 and white.max() < 1.05
 
 
 def test_diffuse_light_is_the_cosine_convolution():
-    radiance = random_environments([Draw([0.2] + torch.rand(399, generator=torch.Generator().manual_seed(3)).tolist())], "cpu")
+    numbers = torch.rand(399, generator=torch.Generator().manual_seed(3)).tolist()
+    radiance = random_environments([Draw([0.2, *numbers])], "cpu")
     light = Light.from_environments(radiance)
     environment = Environment(radiance[0])
     normals = unit(4, 50)
@@ -103,7 +109,8 @@ def test_diffuse_light_is_the_cosine_convolution():
     expected = (cosine * environment.solid_angles().flatten()) @ radiance[0].flatten(1).T / math.pi
     found = light.irradiance(normals)[0]
     for index in range(light.key_directions.shape[1]):
-        found = found + (normals[0] @ light.key_directions[0, index]).clamp(min=0)[:, None] * light.key_irradiance[0, index]
+        facing = (normals[0] @ light.key_directions[0, index]).clamp(min=0)
+        found = found + facing[:, None] * light.key_irradiance[0, index]
     # key lights gather a small spot into one direction
     assert ((found - expected).abs() / expected).mean() < 0.02
 
@@ -166,8 +173,9 @@ def test_the_material_is_reciprocal():
     normal = torch.tensor([[0.0, 0.0, 1.0]]).expand(200, 3)
     first, second = (unit(seed, 200)[0] * torch.tensor([1.0, 1.0, 0.0]) for seed in (6, 7))
     first, second = (F.normalize(value + torch.tensor([0.0, 0.0, 0.6]), dim=-1) for value in (first, second))
-    arguments = (BASE.expand(200, 3), torch.full((200, 1), 0.4), torch.full((200, 1), 0.3), normal)
-    torch.testing.assert_close(gltf_brdf(*arguments, first, second), gltf_brdf(*arguments, second, first), rtol=1e-4, atol=1e-6)
+    material = (BASE.expand(200, 3), torch.full((200, 1), 0.4), torch.full((200, 1), 0.3), normal)
+    forth, back = gltf_brdf(*material, first, second), gltf_brdf(*material, second, first)
+    torch.testing.assert_close(forth, back, rtol=1e-4, atol=1e-6)
 
 
 def test_tangents_are_orthonormal():
@@ -176,7 +184,7 @@ def test_tangents_are_orthonormal():
     torch.testing.assert_close(frame.mT @ frame, torch.eye(3).expand(1, 103, 3, 3), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("part", [ball(0.9), box((0.6, 0.6, 0.6), 0.02), cylinder(0.7, 0.5)], ids=["ball", "box", "cylinder"])
+@pytest.mark.parametrize("part", [ball(0.9), box((0.6, 0.6, 0.6), 0.02), cylinder(0.7, 0.5)])
 def test_convex_objects_cover_none_of_their_light(part):
     parts = normalized(pack([[part]], "cpu"))
     grid = sampled(parts)
@@ -186,8 +194,6 @@ def test_convex_objects_cover_none_of_their_light(part):
     for _ in range(60):
         reach = reach - grid.look_up(directions * reach[..., None])
     points = directions * reach[..., None]
-    from anyviews.data.world.objects.field import distance, normals
-
     points = points - normals(parts, points) * distance(parts, points)[0][..., None]
     normal = normals(parts, points)
     light = Light.from_environments(torch.ones(1, 3, 64, 128))

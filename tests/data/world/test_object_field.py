@@ -106,7 +106,8 @@ def test_ellipsoids_are_of_first_order(square):
     assert value(part, at=surface).abs().max() < 1e-4
     outwards = normals(pack([[part]], "cpu"), surface)
     for step in (0.01, -0.01):
-        torch.testing.assert_close(value(part, at=surface + step * outwards), torch.full((300,), step), atol=1e-3, rtol=0)
+        moved = value(part, at=surface + step * outwards)
+        torch.testing.assert_close(moved, torch.full((300,), step), atol=1e-3, rtol=0)
 
 
 def test_rods_join_their_ends():
@@ -153,7 +154,8 @@ def test_parts_are_joined_cut_and_kept():
     at = points(5)
     first, second = ball(0.5), ball(0.4, center=(0.4, 0.0, 0.0))
     a, b = value(first, at=at), value(second, at=at)
-    for operation, expected in (("add", torch.minimum(a, b)), ("cut", torch.maximum(a, -b)), ("keep", torch.maximum(a, b))):
+    wanted = {"add": torch.minimum(a, b), "cut": torch.maximum(a, -b), "keep": torch.maximum(a, b)}
+    for operation, expected in wanted.items():
         part = Part(**{**vars(second), "operation": operation})
         torch.testing.assert_close(value(first, part, at=at), expected, atol=1e-4, rtol=0)
         soft = Part(**{**vars(part), "blend": 0.1})
@@ -220,4 +222,5 @@ def test_rays_meet_a_sphere_and_a_box_where_they_should():
             closest = (rays.origins - along[..., None] * rays.directions).norm(dim=-1)
             clear = (closest - 0.98).abs() > 5e-3
             assert torch.equal(hits.found[clear], (closest < 0.98)[clear])
-            torch.testing.assert_close(normals(parts, at)[hits.found], F.normalize(at[hits.found], dim=-1), atol=2e-3, rtol=0)
+            outwards = F.normalize(at[hits.found], dim=-1)
+            torch.testing.assert_close(normals(parts, at)[hits.found], outwards, atol=2e-3, rtol=0)

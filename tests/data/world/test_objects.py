@@ -49,9 +49,13 @@ def test_masks_are_coverage(world):
     assert hit[world.masks == 1].float().mean() > 0.99 and hit[world.masks == 0].float().mean() < 0.01
 
 
-def test_objects_are_in_the_picture_and_fill_it():
-    world = render_objects(torch.arange(40), 3, 32, 32, samples=1)
-    masks = world.masks.flatten(0, 1)[:, 0]
+@pytest.fixture(scope="module")
+def many():
+    return render_objects(torch.arange(32), 2, 32, 32, samples=1)
+
+
+def test_objects_are_in_the_picture_and_fill_it(many):
+    masks = many.masks.flatten(0, 1)[:, 0]
     edge = masks[:, 0].sum(1) + masks[:, -1].sum(1) + masks[:, :, 0].sum(1) + masks[:, :, -1].sum(1)
     assert (edge == 0).float().mean() > 0.98
     across = torch.maximum(masks.amax(1).sum(1), masks.amax(2).sum(1)) / 32
@@ -76,11 +80,11 @@ def test_depth_and_normals_are_those_of_the_exact_field():
     found = world.normals[0].permute(0, 2, 3, 1)[hit]
     error = (gradient - found).norm(dim=-1)
     # at creases there is no gradient
-    assert error.median() < 1e-3 and (error < 1e-2).float().mean() > 0.95
+    assert error.median() < 2e-4 and (error < 1e-3).float().mean() > 0.95
     assert (normals(scenes.parts, chosen)[0] - found).norm(dim=-1).median() < 1e-3
     # normals face the camera
-    to_camera = cameras.centers[:, None, None] - world.scene(0).cameras.unproject(pixels, world.depths[0].flatten(1)).unflatten(1, (64, 64))
-    assert ((to_camera[hit] * found).sum(-1) > -1e-3).float().mean() > 0.99
+    to_camera = cameras.centers[:, None] / scenes.scale[0] - points
+    assert ((to_camera[hit.flatten(1)] * found).sum(-1) > -1e-3).float().mean() > 0.99
 
 
 def test_views_agree_with_each_other():
@@ -139,10 +143,8 @@ def test_resolution_keeps_the_geometry():
 
 def test_more_samples_are_closer_to_a_fine_picture():
     fine = F.avg_pool2d(render_objects(SEEDS[:4], 1, 96, 96, samples=1).radiance.flatten(0, 1).clamp(max=2), 6)
-    errors = [
-        (render_objects(SEEDS[:4], 1, 16, 16, samples=samples).radiance.flatten(0, 1).clamp(max=2) - fine).square().mean()
-        for samples in (1, 2)
-    ]
+    coarse = [render_objects(SEEDS[:4], 1, 16, 16, samples=samples).radiance.flatten(0, 1) for samples in (1, 2)]
+    errors = [(picture.clamp(max=2) - fine).square().mean() for picture in coarse]
     assert errors[1] < 0.7 * errors[0]
 
 
@@ -170,13 +172,10 @@ def test_reduced_precision_around_it_does_not_reach_the_objects():
     assert all(torch.equal(getattr(plain, name), getattr(inside, name)) for name in NAMES)
 
 
-def test_objects_look_different_from_behind():
-    """The mean colours of opposite views of an object differ more than those of neighbouring ones."""
-    world = render_objects(torch.arange(60), 1, 8, 8, samples=1)
-    # materials of every roughness, and both metals and others, occur
-    covered = world.masks == 1
-    rough, metal = world.roughness[covered], world.metallic[covered]
-    assert rough.quantile(0.1) < 0.2 and rough.quantile(0.9) > 0.7
+def test_materials_of_every_roughness_occur(many):
+    covered = many.masks == 1
+    rough, metal = many.roughness[covered], many.metallic[covered]
+    assert rough.quantile(0.1) < 0.2 and rough.quantile(0.9) > 0.65
     assert 0.1 < (metal > 0.5).float().mean() < 0.6
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ class Light:
     ) -> Float[Tensor, "scenes points 3"]:
         """Radiance around unit directions, averaged over the lobe of this roughness."""
         level = torch.zeros_like(roughness)
-        for low, high in zip(LEVELS[:-1], LEVELS[1:], strict=True):
+        for low, high in pairwise(LEVELS):
             level += ((roughness - low) / (high - low)).clamp_(0, 1)
         level = level * (2 / (len(LEVELS) - 1)) - 1
         place = torch.cat([_places(directions), level[..., None]], dim=-1)[:, None, None]

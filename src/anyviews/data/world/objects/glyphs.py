@@ -1,6 +1,7 @@
 """Letters and digits drawn with straight strokes, as a small atlas of distances to them."""
 
 from functools import cache
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def _atlas(device: torch.device) -> Tensor:
         distance = torch.full(points.shape[:2], 9.0)
         for stroke in strokes.split():
             corners = torch.tensor([int(digit) for digit in stroke], dtype=torch.float32).reshape(-1, 2)
-            for start, end in zip(corners[:-1], corners[1:], strict=True):
+            for start, end in pairwise(corners):
                 along = ((points - start) @ (end - start) / (end - start).square().sum()).clamp(0, 1)
                 distance = torch.minimum(distance, (points - start - along[..., None] * (end - start)).norm(dim=-1))
         cells.append(distance)

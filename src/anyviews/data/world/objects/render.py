@@ -137,7 +137,7 @@ def make_scenes(
 
 def _background(draw: Draw) -> list[float]:
     """Blur, colour, whether the colour is shown, and the scale of the world."""
-    scale, blur = draw.log_between(0.5, 4.0), draw.between(0.0, 0.35)
+    scale, blur = draw.log_between(0.5, 4.0), 0.4 * draw.unit() ** 2
     kind, grey = draw.unit(), draw.unit()
     color = [draw.unit() * 0.8 for _ in range(3)]
     if kind < 0.08:

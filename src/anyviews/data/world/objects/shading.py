@@ -18,7 +18,7 @@ from ..lighting.light import Light, look_up
 from .grid import CELL, Grid
 
 
-# Cones that sample the hemisphere: cosine with the normal, azimuth; those around weigh as much as the one in the middle.
+# Cones that sample the hemisphere: cosine with the normal, and azimuth.
 CONE_COSINE = 0.55
 CONES = ((1.0, 0.0), *((CONE_COSINE, 2 * math.pi * k / 5) for k in range(5)))
 CONE_STEPS = (1.6, 3.2, 6.0, 11.0, 19.0)  # in cells

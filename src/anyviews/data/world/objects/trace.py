@@ -128,4 +128,3 @@ def _refine(parts: Parts, rays: Rays, position: Tensor) -> tuple[Tensor, Tensor]
         value = next_value
         step = (value / slope).clamp_(-CELL, 2 * CELL)
     return position, value
-

@@ -56,5 +56,12 @@ def random_design(draw: Draw, kind: str | None = None) -> Design:
     """An object of a random kind, or of this one."""
     chosen = draw.pick(list(RECIPES))
     kind = kind or chosen
-    parts, materials = RECIPES[kind](draw, Palette(draw))
+    palette = Palette(draw)
+    parts, materials = RECIPES[kind](draw, palette)
+    # makers leave their names in other places too
+    for index in (1, 2, 3):
+        if draw.chance(0.4) and materials[index].label is None:
+            size = draw.log_between(0.05, 0.2)
+            face = draw.integer(0, 5)
+            materials[index] = palette.labelled(materials[index], face, (0.0, 0.0), (size, 0.5 * size))
     return Design(kind, parts, materials)

@@ -1,6 +1,7 @@
 """Things of the house: vessels, furniture, appliances, lamps, packages, clocks, tools."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from ...lighting.draw import Draw
 from ..materials import Material
@@ -56,7 +57,7 @@ def vessel(draw: Draw, palette: Palette) -> Made:
 
 def _radius_at(profile: list[tuple[float, float]], y: float) -> float:
     """The radius of a profile at a height."""
-    for (r0, y0), (r1, y1) in zip(profile[:-1], profile[1:], strict=True):
+    for (r0, y0), (r1, y1) in pairwise(profile):
         if y0 <= y <= y1:
             return r0 + (r1 - r0) * (y - y0) / max(y1 - y0, 1e-6)
     return profile[-1][0]

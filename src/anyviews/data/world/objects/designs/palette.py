@@ -17,7 +17,8 @@ METALS: tuple[Vector, ...] = (
 WOODS: tuple[Vector, ...] = ((0.36, 0.18, 0.07), (0.55, 0.34, 0.16), (0.17, 0.08, 0.035), (0.65, 0.5, 0.3))
 STONES: tuple[Vector, ...] = ((0.45, 0.43, 0.4), (0.62, 0.58, 0.5), (0.25, 0.25, 0.27), (0.5, 0.25, 0.15))
 PAINTED_PATTERNS = (
-    "stripes", "checks", "tartan", "dots", "tiles", "panels", "scales", "blotches", "gradient", "waves", "text",
+    "stripes", "checks", "tartan", "dots", "tiles", "panels", "scales", "blotches", "gradient", "waves",
+    "text", "text",
 )  # fmt: skip
 
 
@@ -75,7 +76,7 @@ class Palette:
         first = self.paint()
         second, third = self.contrast(first), self.paint()
         rough = draw.log_between(0.06, 0.5)
-        pattern = draw.pick(PAINTED_PATTERNS) if draw.chance(0.6) else "plain"
+        pattern = draw.pick(PAINTED_PATTERNS) if draw.chance(0.68) else "plain"
         material = Material((first, second, third), (rough, rough, min(1.0, rough + 0.1)), (0.0, 0.0, 0.0), pattern)
         if draw.chance(0.15):
             # gilded
@@ -109,7 +110,7 @@ class Palette:
         """Rubber, black plastic or blackened metal."""
         draw = self.draw
         tone = color(self.hue, draw.between(0, 0.3), draw.between(0.1, 0.3))
-        rough = draw.between(0.15, 0.9)
+        rough = draw.between(0.2, 1.0)
         return self._varied(Material((tone, tone, tone), (rough,) * 3, (0.0,) * 3), 0.1, 0.3, draw.between(0, 0.2))
 
     def screen(self) -> Material:
@@ -123,7 +124,7 @@ class Palette:
     def any_body(self) -> Material:
         """What most of an object may be made of."""
         chance = self.draw.unit()
-        return self.glossy() if chance < 0.55 else self.matte() if chance < 0.8 else self.metal()
+        return self.glossy() if chance < 0.48 else self.matte() if chance < 0.8 else self.metal()
 
     def labelled(
         self, material: Material, face: int, center: tuple[float, float], size: tuple[float, float]

@@ -30,9 +30,7 @@ def car(draw: Draw, palette: Palette) -> Made:
     glass = 0.5 * (roof - hood) * 0.75
     center = ((front + back) / 2 + 0.02, (roof + hood) / 2, 0)
     reach = max(0.1, 0.5 * (front - back) - 0.06)
-    parts.append(box((reach, glass, half + 0.05), 0.02, center=center, material=SCREEN))
-    parts.append(box((front - back, 0.6, half + 0.035), 0.02, center=(0, 0, 0), operation="keep", material=SCREEN))
-    parts = [*parts[:2], box((reach, glass, half + 0.035), 0.02, center=center, material=SCREEN)]
+    parts.append(box((reach, glass, half + 0.012), 0.02, center=center, material=SCREEN))
     if draw.chance(0.4):
         parts.append(box((0.02, glass, half + 0.05), 0.005, center=center, material=BODY))
     tyre = cylinder(wheel, 0.09, 0.03, center=place, rotation=ALONG_Z, mirrored=(True, True), material=DARK)
@@ -47,14 +45,14 @@ def car(draw: Draw, palette: Palette) -> Made:
         parts.append(box((0.3 * length, 0.22, half), 0.02, center=(-0.65 * length, hood + 0.15, 0), material=ACCENT))
         materials[ACCENT] = palette.labelled(materials[ACCENT], draw.pick((4, 5)), (0, 0), (0.22 * length, 0.13))
     elif extra == 1:
-        parts.append(box((0.5 * (front - back), 0.02, 0.8 * half), center=(center[0], roof + 0.08, 0), material=TRIM))
+        parts.append(box((0.5 * (front - back), 0.02, 0.8 * half), center=(center[0], roof + 0.09, 0), material=TRIM))
     elif extra == 2:
         parts.append(box((0.05, 0.02, half), center=(-length, hood + 0.18, 0), material=ACCENT))
         parts.append(box((0.03, 0.1, 0.02), center=(-length, hood + 0.08, 0.6 * half), mirrored=(False, True)))
     stripe = draw.between(0.04, 0.12)
     if draw.chance(0.5):
-        parts.append(box((2 * length, 1.0, stripe), 0.01, center=(0, 0, 0), operation="add", material=ACCENT))
-        parts[-1] = box((0.99 * length, 0.02, stripe), 0.01, center=(0, roof + 0.03, 0), material=ACCENT)
+        along = 0.45 * (front - back)
+        parts.append(box((along, 0.06, stripe), 0.02, center=(center[0], roof + 0.03, 0), material=ACCENT))
     materials[BODY] = palette.labelled(
         materials[BODY], draw.pick((4, 5)), (draw.between(-0.2, 0.2), 0.0), (draw.between(0.15, 0.3), 0.09)
     )
