@@ -56,10 +56,8 @@ class Material:
             corners = uv[np.asarray(mesh.faces)[random.integers(len(mesh.faces), size=OPACITY_SAMPLES)]]
             places = (corners * random.dirichlet((1, 1, 1), OPACITY_SAMPLES)[..., None]).sum(axis=1)
             height, width = alpha.shape
-            places = np.nan_to_num(places) % 1 * (width, height)
-            alpha = alpha[
-                np.minimum(places[:, 1].astype(int), height - 1), np.minimum(places[:, 0].astype(int), width - 1)
-            ]
+            column, row = (np.nan_to_num(places) % 1 * (width, height)).astype(int).T
+            alpha = alpha[np.minimum(row, height - 1), np.minimum(column, width - 1)]
         share = float((np.asarray(alpha) < ALPHA_CUT).mean())
         if share > MOST_TRANSPARENT:
             raise UnusableObjectError("transparent", f"{path}: {share:.1%} of a surface is transparent")
@@ -127,7 +125,7 @@ def vertex_colors_of(
 
 
 def _of_obj(source: Any, notices: list[str]) -> Material:
-    """A Phong material of a .mtl file: a rough dielectric; Pr and Pm are the roughness and metallic of newer files."""
+    """A Phong material of a .mtl file, a dielectric; newer files say roughness and metallic too, as Pr and Pm."""
     if hasattr(source, "baseColorFactor"):
         simple, picture, factor, roughness = (
             {},

@@ -96,8 +96,8 @@ def _read(path: Path, notices: list[str]) -> list[Part]:
 
         scene, linear_colors = read_glb(path, notices)
     else:
-        # vertices stay as they are in the file, also where two are equal
-        scene = trimesh.load_scene(path, process=False, maintain_order=True)
+        # maintain_order would give a vertex one texture coordinate where the texture has a seam
+        scene = trimesh.load_scene(path, process=False)
     materials: dict[int, Material] = {}
     parts = []
     for node in scene.graph.nodes_geometry:

@@ -27,8 +27,8 @@ BACKGROUNDS: tuple[Background, ...] = ("environment", "white", "black")
 MAP_RAYS = 3
 # light is followed over this many segments, the one from the camera included
 SEGMENTS = 5
-AOVS = "position:position,normal:sh_normal,geometric:geo_normal,along:dp_du,uv:uv,albedo:albedo,shape:shape_index"
-CHANNELS = (3, 3, 3, 3, 2, 3, 1)
+AOVS = "position:position,normal:sh_normal,along:dp_du,uv:uv,albedo:albedo,shape:shape_index"
+CHANNELS = (3, 3, 3, 2, 3, 1)
 
 
 @torch.no_grad()
@@ -127,7 +127,7 @@ def _maps(mitsuba: ModuleType, scene: Any, parts: Sequence[Part], camera: Camera
 
 def _surfaces(rays: Float[Tensor, "rays channels"], parts: Sequence[Part], camera: Cameras) -> Float[Tensor, "rays 8"]:
     """Normal, linear base colour, roughness and metallic where rays meet a surface."""
-    position, normal, geometric, along, uv, albedo, shape = rays.split(CHANNELS, dim=1)
+    position, normal, along, uv, albedo, shape = rays.split(CHANNELS, dim=1)
     tangent_normal = normal.new_tensor([0.0, 0.0, 1.0]).repeat(len(rays), 1)
     material = normal.new_empty(len(rays), 2)
     owners = shape[:, 0].round().long() - 1

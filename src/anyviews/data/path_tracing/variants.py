@@ -60,9 +60,7 @@ def choose_variant(wanted: str = "auto") -> tuple[Variant, str]:
     if library is not None:
         os.environ[LIBRARY_VARIABLE] = str(library)
         return "llvm_ad_rgb", f"with {library}"
-    advice = (
-        f"no libLLVM of version {OLDEST_LLVM} or newer renders; install one, or name its file in {LIBRARY_VARIABLE}"
-    )
+    advice = f"no libLLVM from version {OLDEST_LLVM} on renders; install one, or name its file in {LIBRARY_VARIABLE}"
     if wanted == "llvm_ad_rgb":
         raise ValueError(f"llvm_ad_rgb does not run here: {advice}")
     return "scalar_rgb", f"the slower one: {advice}"
