@@ -143,6 +143,12 @@ def test_lists_and_projections_may_be_made_piece_by_piece(monkeypatch):
         torch.testing.assert_close(values, judge[name], rtol=1e-4, atol=1e-5 * judge[name].abs().max().item())
 
 
+def test_more_gaussians_than_a_tile_can_number(monkeypatch):
+    monkeypatch.setattr(passes, "MOST_IN_TILE", 99)
+    with pytest.raises(ValueError, match="touched by 100 Gaussians; accepted are 99"):
+        rasterize(random_gaussians(5, 100), orbit_cameras(1, 8, 8), None, RasterSettings(blur=50.0))
+
+
 def test_windows_cover_every_tile_once_within_their_bound():
     counts = torch.randint(0, 50, (9, 7), generator=torch.Generator().manual_seed(0)).numpy()
     counts[4] *= 10

@@ -15,6 +15,9 @@ from .workers import balanced_ranges, equal_ranges, run, worker_count
 # cameras' gradients, and the shares are added in order.
 CHUNK = 4096
 
+# Blending numbers the Gaussians of a tile in float32, which is exact up to here.
+MOST_IN_TILE = 1 << 24
+
 # What a tile costs without any Gaussian, in Gaussians.
 EMPTY_TILE = 4
 
@@ -127,6 +130,11 @@ class Rasterizer:
         rectangles = np.empty((self.count, 4), np.int32)
         run(project, equal_ranges(self.count, CHUNK), *self._projection(view), records, rectangles)
         counts = tile_counts(rectangles, self.rows, self.columns)
+        if counts.max() > MOST_IN_TILE:
+            raise ValueError(
+                f"one tile of 16x16 pixels is touched by {counts.max():,} Gaussians; accepted are {MOST_IN_TILE:,}. "
+                "Leave out the faint ones (Gaussians.prune)"
+            )
         order = front_to_back(rectangles, records[1][:, 5])
         return Placement(records, rectangles, order, counts, plan_windows(counts))
 
