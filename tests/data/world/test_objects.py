@@ -165,6 +165,11 @@ def test_given_environments_light_the_objects():
     torch.testing.assert_close(ratio, torch.full_like(ratio, 50.0), rtol=1e-4, atol=0)
 
 
+def test_no_environments_are_refused():
+    with pytest.raises(ValueError, match="environments is empty"):
+        render_objects(SEEDS[:1], 1, 8, 8, environments=[])
+
+
 def test_reduced_precision_around_it_does_not_reach_the_objects():
     plain = render_objects(SEEDS[:2], 2, 16, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):

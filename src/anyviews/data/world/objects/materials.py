@@ -111,7 +111,6 @@ def _frame_row(part: Part) -> dict[str, float]:
     return row | {"round": float(is_round), "round_radius": max(radius, 0.02)}
 
 
-@torch.no_grad()
 def evaluate(
     looks: Appearance,
     parts: Parts,

@@ -86,7 +86,12 @@ def render_objects(
         maps: whether to give radiance, normals and materials too.
         environments: light to choose from instead of random environments; each object has one of them, turned about
             the vertical.
+
+    Raises:
+        ValueError: if `environments` is empty.
     """
+    if environments is not None and not environments:
+        raise ValueError("environments is empty; give at least one, or None for random ones")
     device = torch.device(device)
     rays_per_scene = views * height * width * samples**2
     # on a CPU one at a time, so that the same numbers come out whatever else is in the batch

@@ -102,6 +102,8 @@ def totem(draw: Draw, palette: Palette) -> Made:
             knob = _solid(draw, 0.25 * size, center=(size, level + size, 0), radial=draw.integer(3, 8))
             parts.append(replace(knob, material=draw.pick((ACCENT, SCREEN, DARK)), blend=0.02))
         level += 1.7 * size
+    # what does not touch is held together
+    parts.insert(0, rod((0, -0.8, 0), (0, level - 0.2, 0), 0.05, material=TRIM))
     return parts, materials
 
 
