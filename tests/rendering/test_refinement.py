@@ -13,7 +13,13 @@ from anyviews.gaussians import FIELDS, Gaussians
 from anyviews.geometry.similarity import align_cameras
 from anyviews.rendering import refinement
 from anyviews.rendering.gaussians import render_gaussians
-from anyviews.rendering.refinement import RefinementSettings, camera_changes, refine_scene, scene_extent
+from anyviews.rendering.refinement import (
+    RefinementSettings,
+    align_refined,
+    camera_changes,
+    refine_scene,
+    scene_extent,
+)
 from anyviews.rendering.scene_parameters import LearningRates, cross_matrix
 from anyviews.scene import PointCloud, Scene
 from anyviews.views import Views
@@ -68,15 +74,34 @@ def test_poses_that_are_off_are_found_again(truth):
     assert (result.psnr_after > result.psnr_before + 10).all()
     assert result.losses[-20:].mean() < 0.2 * result.losses[:20].mean()
     # the world is still that of the given cameras
-    drift = align_cameras(result.scene.cameras, given)
-    torch.testing.assert_close(drift.scale, torch.tensor(1.0), atol=1e-5, rtol=0)
-    torch.testing.assert_close(drift.rotation, torch.eye(3), atol=1e-5, rtol=0)
+    drift = align_refined(result.scene.cameras, given, DISTANCE)
+    torch.testing.assert_close(drift.scale, torch.tensor(1.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(drift.rotation, torch.eye(3), atol=3e-3, rtol=0)
+    torch.testing.assert_close(drift.translation, torch.zeros(3), atol=5e-3, rtol=0)
     assert result.scene.scale == "aligned"
     assert (result.turns > 0.1).all() and (result.shifts > 0.005).all()
     # and what was reported is what the result renders
     render = render_gaussians(result.scene.gaussians, result.scene.cameras, backend=BACKEND).images
     error = (render - truth.images).square().flatten(1).mean(1)
     torch.testing.assert_close(-10 * error.log10(), result.psnr_after, atol=1e-3, rtol=0)
+
+
+def test_alignment_undoes_a_drift_and_is_not_turned_by_noise_of_the_centres(truth):
+    world = replace(random_similarity(4, dtype=torch.float32), scale=torch.tensor(1.0))
+    back = align_refined(world.apply_cameras(truth.cameras), truth.cameras, DISTANCE)
+    torch.testing.assert_close(back.rotation, world.inverse().rotation, atol=1e-5, rtol=0)
+    torch.testing.assert_close(back.translation, world.inverse().translation, atol=1e-4, rtol=0)
+    larger = truth.cameras.scaled(1.1)
+    torch.testing.assert_close(
+        align_refined(larger, truth.cameras, DISTANCE).scale * 1.1, torch.tensor(1.0), atol=0.002, rtol=0
+    )
+    # photos from nearly one place, whose centres are all that is off
+    close = truth.cameras.scaled(1e-3)
+    moved = replace(close, camera_to_world=rigid(close.rotation, close.centers + 0.01 * torch.randn(VIEWS, 3)))
+    found = align_refined(moved, close, DISTANCE)
+    assert torch.linalg.matrix_norm(found.rotation - torch.eye(3)) < 1e-3 and abs(found.scale - 1) < 0.01
+    centres_alone = align_cameras(moved, close)
+    assert torch.linalg.matrix_norm(centres_alone.rotation - torch.eye(3)) > 0.3 and centres_alone.scale < 0.5
 
 
 def test_fixed_cameras_stay_as_they_are(truth):

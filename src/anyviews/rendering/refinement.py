@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..gaussians import Gaussians
-from ..geometry.similarity import align_cameras
+from ..geometry.similarity import Similarity, nearest_rotation
 from ..scene import Scene
 from ..views import Views
 from .gaussians import render_gaussians
@@ -18,6 +18,10 @@ from .image_quality import ssim, weighted_mean
 from .initialization import initial_gaussians
 from .photo_targets import Targets, photo_scores, posed_views, shrunk
 from .scene_parameters import FALLING, LearningRates, SceneParameters
+
+
+# Length, as a fraction of the depth of the scene, below which the spread of the cameras does not say the scale.
+SCALE_PRIOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,27 @@ def scene_extent(gaussians: Gaussians, cameras: Cameras) -> float:
     return float(torch.stack(medians).median())
 
 
+def align_refined(source: Cameras, target: Cameras, extent: float) -> Similarity:
+    """Find the similarity that maps cameras onto slightly different ones, by their centres and their rotations.
+
+    Centres alone (`align_cameras`) would turn the world by what they are off over their spread: far more than the
+    cameras turned, where the photos were taken from nearly one place. Here a turn counts by how it moves what is seen
+    `extent` ahead. Centres alone say the scale, held to 1 by one more equal length per camera.
+
+    Args:
+        source: cameras of batch shape [V].
+        target: the cameras that they correspond to.
+        extent: depth of what the cameras see, in world units.
+    """
+    source_mean, target_mean = source.centers.mean(0), target.centers.mean(0)
+    offsets, wanted = source.centers - source_mean, target.centers - target_mean
+    covariance = wanted.mT @ offsets
+    rotation = nearest_rotation(covariance + extent**2 * (target.rotation @ source.rotation.mT).sum(0))
+    held = len(source) * (SCALE_PRIOR * extent) ** 2
+    scale = ((rotation * covariance).sum() + held) / (offsets.square().sum() + held)
+    return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
+
+
 def camera_changes(refined: Cameras, given: Cameras) -> tuple[Float[Tensor, "views"], Float[Tensor, "views"]]:
     """Angles in degrees and distances in world units between cameras of two sets."""
     refined, given = refined.to(dtype=torch.float64), given.to(dtype=torch.float64)
@@ -250,6 +275,7 @@ def _in_given_world(parameters: SceneParameters) -> tuple[Gaussians, Cameras]:
     gaussians, cameras, given = parameters.gaussians().detach(), parameters.cameras(), parameters.given_cameras
     if not parameters.camera_turns.requires_grad:
         return gaussians, cameras
-    back = align_cameras(cameras.to(dtype=torch.float64), given.to(dtype=torch.float64))
-    moved = back.apply_cameras(cameras.to(dtype=torch.float64)).to(dtype=cameras.dtype)
+    cameras = cameras.to(dtype=torch.float64)
+    back = align_refined(cameras, given.to(dtype=torch.float64), parameters.extent)
+    moved = back.apply_cameras(cameras).to(dtype=given.dtype)
     return gaussians.to(dtype=torch.float64).transform(back).to(dtype=gaussians.dtype), moved
