@@ -13,7 +13,7 @@ import io
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -36,14 +36,14 @@ def encode_picture(values: Float[Tensor, "channels height width"], format: str =
     return _file(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1), format=format, **options)
 
 
-def decode_picture(data: bytes) -> Float[Tensor, "channels height width"]:
-    """Values in [0, 1] of an 8-bit picture of 1 or 3 channels.
+def decode_levels(data: bytes) -> UInt8[Tensor, "channels height width"]:
+    """The levels 0 to 255 of an 8-bit picture of 1 or 3 channels; as in the file, channels lie innermost in memory.
 
     Raises:
         ValueError: for a picture of another kind, such as one with 16 bits or a palette.
     """
     pixels = torch.from_numpy(_opened(data, ("L", "RGB")))
-    return (pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)).float() / 255
+    return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
 
 
 def encode_depth(depth: Float[Tensor, "1 height width"]) -> bytes:
@@ -84,7 +84,7 @@ def encode_normals(normals: Float[Tensor, "3 height width"]) -> bytes:
 
 def decode_normals(data: bytes) -> Float[Tensor, "3 height width"]:
     """Unit normals, 0 where unknown."""
-    stored = decode_picture(data)
+    stored = decode_levels(data).float() / 255
     # only the unknown is black: a unit vector never has three components of -1
     return torch.where(stored.amax(0) > 0, F.normalize(stored * 2 - 1, dim=0), 0)
 

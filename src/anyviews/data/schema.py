@@ -124,7 +124,7 @@ def decode_row(row: Row) -> Sample:
             raise RowError(key, name, f" has {len(row.get(name) or ())} entries for {count} images")
     cameras = _decode_cameras(row, key, count)
 
-    def decoded(name: str, channels: int, decode: Callable[[bytes], Tensor] = pixels.decode_picture) -> Tensor | None:
+    def decoded(name: str, channels: int, decode: Callable[[bytes], Tensor] = pixels.decode_levels) -> Tensor | None:
         return _decode_pictures(row.get(name), key, name, (channels, *size), decode)
 
     materials = decoded("materials", 3)
@@ -178,14 +178,16 @@ def _decode_pictures(
 ) -> Float[Tensor, "views channels height width"] | None:
     if pictures is None:
         return None
-    decoded = []
     for view, picture in enumerate(pictures):
         data = picture["bytes"] if isinstance(picture, dict) else picture
         values = _decode_one(data, key, column, f"view {view}", decode)
         if tuple(values.shape) != shape:
             raise RowError(key, column, f", view {view} has shape {tuple(values.shape)} but the row says {shape}")
-        decoded.append(values)
-    return torch.stack(decoded)
+        if view == 0:
+            # every value is written once: filling fresh memory costs as much as half of decoding a JPEG
+            decoded = torch.empty(len(pictures), *shape)
+        decoded[view] = values
+    return decoded.div_(255) if values.dtype == torch.uint8 else decoded
 
 
 def _decode_one(data: bytes | None, key: str, column: str, place: str, decode: Callable[[bytes], Tensor]) -> Tensor:
