@@ -59,9 +59,8 @@ def main():
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     print(f"{arguments.processes} processes of {arguments.threads} threads on {arguments.device}, ", end="")
-    print(
-        f"{arguments.scenes} scenes of {arguments.views} views per batch, {arguments.samples}x{arguments.samples} rays per pixel\n"
-    )
+    print(f"{arguments.scenes} scenes of {arguments.views} views per batch, ", end="")
+    print(f"{arguments.samples}x{arguments.samples} rays per pixel\n")
     print("| kind | pixels | maps | ms of CPU per image, best batch | mean | images/s |")
     print("|---|---:|---|---:|---:|---:|")
     maps = {"yes": [True], "no": [False], "both": [True, False]}[arguments.maps]

@@ -133,12 +133,12 @@ def test_a_board_shades_what_lies_under_it_and_its_shadow_ends_softly():
 
 
 def test_cameras_stand_free_at_eye_height():
-    seeds = torch.arange(12)
+    seeds = torch.arange(8)
     made = [random_apartment(seed) for seed in seeds.tolist()]
     apartments = pack(made, "cpu")
     for trajectory in ("walk", "star", "tree"):
         frames, _ = apartment_cameras(seeds, made, apartments, 5, trajectory)
-        centers = frames.centers.unflatten(0, (12, 5))
+        centers = frames.centers.unflatten(0, (8, 5))
         assert centers[..., 1].min() >= 1.2 and centers[..., 1].max() <= 1.8
         clearance = torch.where(apartments.used[:, None], apartments.solids.clearance(centers), 9.0)
         assert clearance.min() > 0.15
@@ -199,7 +199,7 @@ def test_walks_are_smooth_and_lead_through_doors():
 
 @pytest.mark.parametrize("trajectory", ["star", "tree"])
 def test_sets_overlap_in_a_controlled_way(trajectory):
-    world = render_world(torch.arange(50, 60), 5, 32, 32, "apartment", samples=1, maps=False, trajectory=trajectory)
+    world = render_world(torch.arange(50, 57), 5, 32, 32, "apartment", samples=1, maps=False, trajectory=trajectory)
     largest, second = [], []
     for view in range(1, 5):
         shared = torch.stack([(coverage(world, view, b) + coverage(world, b, view)) / 2 for b in range(view)])
@@ -211,7 +211,7 @@ def test_sets_overlap_in_a_controlled_way(trajectory):
     # measured here on other depth maps than those by which they were chosen
     assert ((largest > 0.22) & (largest < 0.8)).float().mean() > 0.85
     if trajectory == "tree":
-        assert second.median() < 0.45
+        assert second.median() < largest.median() - 0.08
 
 
 def test_units():
@@ -225,10 +225,10 @@ def test_units():
 
 
 def test_windows_are_brighter_than_white_and_have_no_depth():
-    world = render_world(torch.arange(16), 3, 24, 24, "apartment", samples=1)
+    world = render_world(torch.arange(8), 3, 24, 24, "apartment", samples=1)
     sky = (world.masks == 0).expand_as(world.radiance)
     assert sky.any() and world.radiance[sky].max() > 1
-    for index in range(16):
+    for index in range(8):
         world.environment(index).validate()
     assert (world.base_colors[sky] == 0).all()
 

@@ -22,12 +22,12 @@ def unprojected(world, pixels):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_shapes_and_ranges(kind):
-    world = render_world(SEEDS[:12], 3, 24, 32, kind)
-    assert world.images.shape == (12, 3, 3, 24, 32)
+    world = render_world(SEEDS[:8], 3, 24, 32, kind)
+    assert world.images.shape == (8, 3, 3, 24, 32)
     assert world.images.isfinite().all() and world.images.min() >= 0 and world.images.max() <= 1
     assert world.depths.isfinite().all() and (world.depths >= 0).all()
     assert torch.equal(world.masks, (world.depths > 0).float())
-    assert world.cameras.batch_shape == (12, 3)
+    assert world.cameras.batch_shape == (8, 3)
     world.cameras.validate()
     # images are neither black nor flat
     assert world.images.flatten(1).std(1).min() > 0.02 and world.images.mean() > 0.2
@@ -45,7 +45,7 @@ def test_one_scene_as_views(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps(kind):
-    world = render_world(SEEDS[:8], 2, 24, 24, kind)
+    world = render_world(SEEDS[:5], 2, 24, 24, kind)
     views = world.scene(3).validate()
     for name in ("radiance", "normals", "base_colors", "roughness", "metallic"):
         assert torch.equal(getattr(views, name), getattr(world, name)[3])
@@ -56,7 +56,7 @@ def test_maps(kind):
         assert values.min() >= 0 and values.max() <= 1
     lengths = world.normals.norm(dim=2, keepdim=True)
     torch.testing.assert_close(lengths, world.masks, atol=1e-4, rtol=0)
-    without = render_world(SEEDS[:8], 2, 24, 24, kind, maps=False)
+    without = render_world(SEEDS[:5], 2, 24, 24, kind, maps=False)
     torch.testing.assert_close(without.images, world.images, atol=1e-5, rtol=0)
     assert torch.equal(without.depths, world.depths)
     assert without.radiance is without.normals is without.base_colors is without.environments is None
@@ -112,17 +112,17 @@ def test_rooms_stay_what_checkpoints_were_trained_on():
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_scene_depends_on_its_seed_alone(kind, samples):
-    batch = render_world(torch.tensor([5, 2**32 - 1, 7, 6]), 3, 16, 24, kind, samples=samples)
+    batch = render_world(torch.tensor([5, 2**32 - 1, 7]), 3, 16, 24, kind, samples=samples)
     alone = render_world(torch.tensor([7]), 3, 16, 24, kind, samples=samples)
     for name in ("images", "depths", "masks"):
         torch.testing.assert_close(getattr(batch, name)[2:3], getattr(alone, name), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(batch.cameras.camera_to_world[2:3], alone.cameras.camera_to_world)
-    assert (batch.images[0] - batch.images[3]).abs().mean() > 0.05, "different seeds gave the same scene"
+    assert (batch.images[0] - batch.images[1]).abs().mean() > 0.05, "different seeds gave the same scene"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_depth_and_colours_agree_across_views(kind):
-    world = render_world(SEEDS[:8], 2, 96, 96, kind, samples=1)
+    world = render_world(SEEDS[:5], 2, 96, 96, kind, samples=1)
     grid, inside, depth = reproject(world, 0, 1)
     # inverse depth is linear in the image on planes, so that it can be interpolated
     inverse = sample(1 / world.depths[:, 1].clamp(min=1e-3), grid, "bilinear")[:, 0]
@@ -139,12 +139,12 @@ def test_depth_and_colours_agree_across_views(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_resolution_and_samples_keep_the_geometry(kind):
-    low, high = (render_world(SEEDS[:8], 2, size, size, kind) for size in (16, 48))
+    low, high = (render_world(SEEDS[:4], 2, size, size, kind) for size in (16, 48))
     # at three times the resolution every third pixel has the same centre
     torch.testing.assert_close(high.depths[..., 1::3, 1::3], low.depths, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(high.cameras.camera_to_world, low.cameras.camera_to_world)
     torch.testing.assert_close(high.cameras.resize(16, 16).intrinsics, low.cameras.intrinsics)
-    single = render_world(SEEDS[:8], 2, 16, 16, kind, samples=1)
+    single = render_world(SEEDS[:4], 2, 16, 16, kind, samples=1)
     torch.testing.assert_close(single.depths, low.depths, rtol=1e-3, atol=1e-3)
 
 

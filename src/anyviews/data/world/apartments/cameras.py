@@ -11,7 +11,18 @@ from ..trajectories import look_at
 from .draw import EndlessDraw
 from .navigation import FreeSpace, free_space
 from .scenes import Apartment, Apartments
-from .sets import best_first, choose, first_views, low_depths, overlaps, sees_enough, views_around, world_points
+from .sets import (
+    LEAST,
+    MOST,
+    best_first,
+    choose,
+    first_views,
+    low_depths,
+    overlaps,
+    sees_enough,
+    views_around,
+    world_points,
+)
 from .tiles import Frames
 
 
@@ -92,7 +103,7 @@ def overlapping_sets(
         best = best_first(depths)
         kept.append((frames[best : best + 1], depths[best : best + 1]))
     pools = [[pair] for pair in kept]
-    for count, spread in ((2 * views + 6, 0.8), (2 * views + 6, 1.0)):
+    for count, spread in ((2 * views + 6, 0.8), (2 * views + 6, 1.6)):
         made = []
         for index, pool in zip(chosen, pools, strict=True):
             frames, depths = pool[-1]
@@ -105,7 +116,8 @@ def overlapping_sets(
     for index, pool in zip(chosen, pools, strict=True):
         frames, depths = concatenated([pair[0] for pair in pool]), torch.cat([pair[1] for pair in pool])
         usable = sees_enough(depths)
-        order = choose(overlaps(frames, depths).cpu(), usable, views, kinds[index] == "tree")
+        wanted = [draws[index].between(LEAST, MOST) for _ in range(views - 1)]
+        order = choose(overlaps(frames, depths).cpu(), usable, wanted, kinds[index] == "tree")
         results[index] = frames[torch.tensor(order, device=depths.device)]
     return results
 

@@ -5,6 +5,7 @@ before lies within a range, which is measured on depth maps of the scene at low 
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,15 +22,15 @@ from .tiles import TILE, Frames, image_from_tiles, in_frustum, tile_directions
 from .trace import camera_frames, nearest
 
 
-SIZE = 2 * TILE
+SIZE = 3 * TILE
 LEAST, MOST = 0.3, 0.7
 FIRST_VIEWS = 6
 TOO_NEAR = 0.5
-TOLERANCE = 0.05
+TOLERANCE = 0.08
 PAN, TILT, ROLL = 3.0, 10.0, 5.0
 
 
-def low_depths(apartments: Apartments, frames: Frames) -> Float[Tensor, "frames 16 16"]:
+def low_depths(apartments: Apartments, frames: Frames) -> Float[Tensor, "frames size size"]:
     """z-depth of the scene at low resolution, 0 where there is nothing."""
     seen, near = in_frustum(apartments.solids, apartments.used, frames, SIZE, SIZE)
     frame = torch.arange(len(seen), device=seen.device).repeat_interleave(seen.shape[1])
@@ -39,14 +40,14 @@ def low_depths(apartments: Apartments, frames: Frames) -> Float[Tensor, "frames 
     return image_from_tiles(depth * (depth < NO_HIT), SIZE, SIZE)
 
 
-def world_points(frames: Frames, depths: Float[Tensor, "frames 16 16"]) -> Float[Tensor, "frames pixels 3"]:
+def world_points(frames: Frames, depths: Float[Tensor, "frames size size"]) -> Float[Tensor, "frames pixels 3"]:
     """The points that pixels see."""
     grid = (pixel_centers(SIZE, SIZE).to(depths.device) * (2 / SIZE) - 1).flatten(0, 1)
     rays = torch.cat([grid * frames.tangent[:, None, None], torch.ones_like(depths).flatten(1)[..., None]], dim=-1)
     return frames.centers[:, None] + (rays * depths.flatten(1)[..., None]) @ frames.rotations.mT
 
 
-def overlaps(frames: Frames, depths: Float[Tensor, "frames 16 16"]) -> Float[Tensor, "frames frames"]:
+def overlaps(frames: Frames, depths: Float[Tensor, "frames size size"]) -> Float[Tensor, "frames frames"]:
     """Mean of the two parts of what one view sees that the other sees as well, for every pair of views."""
     points = world_points(frames, depths)
     local = torch.einsum("jab,inja->jinb", frames.rotations, points[:, :, None] - frames.centers)
@@ -93,32 +94,34 @@ def views_around(
     return np.array(positions), np.array(angles)
 
 
-def sees_enough(depths: Float[Tensor, "views 16 16"]) -> list[bool]:
+def sees_enough(depths: Float[Tensor, "views size size"]) -> list[bool]:
     """Whether each view looks at surfaces, and not at something right before it."""
     flat = depths.flatten(1)
     near = ((flat > 0) & (flat < TOO_NEAR)).float().mean(1)
     return (((flat > 0).float().mean(1) > 0.7) & (near < 0.3) & (flat.median(1).values > 2 * TOO_NEAR)).tolist()
 
 
-def best_first(depths: Float[Tensor, "views 16 16"]) -> int:
+def best_first(depths: Float[Tensor, "views size size"]) -> int:
     """The candidate that sees farthest among those that see enough."""
     enough = torch.tensor(sees_enough(depths), device=depths.device)
     return int((depths.flatten(1).median(1).values + 100 * enough).argmax())
 
 
-def choose(shared: Float[Tensor, "views views"], usable: list[bool], count: int, tree: bool) -> list[int]:
-    """`count` of the views, the first of which is 0: each the best that is left.
+def choose(shared: Float[Tensor, "views views"], usable: list[bool], wanted: Sequence[float], tree: bool) -> list[int]:
+    """Indices of views, the first of which is 0; each next is the best that is left.
 
-    In a star, the largest overlap with the views before lies between LEAST and MOST. In a tree, that holds for one
-    view before, and all other overlaps are smaller. Where no view is so, the one that misses by least is taken.
+    Args:
+        shared: overlaps of the candidates.
+        usable: which candidates to prefer.
+        wanted: for each further view, the largest overlap that it shall have with a view before.
+        tree: whether the overlaps with all other views before shall be less than LEAST.
     """
     chosen, left = [0], [i for i in range(1, len(shared)) if usable[i]] or list(range(1, len(shared)))
-    while len(chosen) < count:
+    for target in wanted:
         candidates = [i for i in left if i not in chosen] or [i for i in range(len(shared)) if i not in chosen]
         ranked = shared[candidates][:, chosen].sort(dim=1, descending=True).values
-        largest = ranked[:, 0]
-        miss = (LEAST - largest).clamp(min=0) * 2 + (largest - MOST).clamp(min=0)
+        miss = (ranked[:, 0] - target).abs()
         if tree and len(chosen) > 1:
-            miss = miss + (ranked[:, 1] - LEAST).clamp(min=0)
+            miss = miss + 3 * (ranked[:, 1] - LEAST).clamp(min=0)
         chosen.append(candidates[int(miss.argmin())])
     return chosen

@@ -109,12 +109,16 @@ def darkening(
     """
     solids = apartments.solids
     boxes = solids.counts[0]
-    center, half = bounds(points)
+    before = tuple(p + DARKENING_REACH * n for p, n in zip(points, normals, strict=True))
+    center, half = bounds(before)
     apart = (center[:, None] - solids.centers[scene, :boxes]).abs() - half[:, None]
-    within = (apart < world_extents(solids)[scene, :boxes] + 2 * DARKENING_REACH).all(-1)
-    candidates = Candidates.of(within & apartments.used[scene, :boxes])
+    within = (apart < world_extents(solids)[scene, :boxes] + DARKENING_REACH).all(-1)
+    # walls, and furniture that also casts shadows: books and the like are too small to matter
+    counted = apartments.used & apartments.casts
+    counted[:, : apartments.shell] = apartments.used[:, : apartments.shell]
+    candidates = Candidates.of(within & counted[scene, :boxes])
     order = candidates.order
-    before = tuple((p + DARKENING_REACH * n)[order] for p, n in zip(points, normals, strict=True))
+    before = tuple(p[order] for p in before)
     free = torch.full_like(before[0], DARKENING_REACH)
     to_local, centers = solids.rotations.mT[scene[order]], solids.centers[scene[order]]
     sizes, row = solids.sizes[scene[order]], torch.arange(len(order), device=scene.device)
