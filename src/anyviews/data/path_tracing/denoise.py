@@ -1,6 +1,6 @@
 """Open Image Denoise, through the optional package pyoidn."""
 
-from importlib.util import find_spec
+import importlib.util
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 def require_denoiser() -> None:
     """Raise ImportError with the line that installs it, if there is no denoiser; it is not loaded."""
-    if find_spec("pyoidn") is None:
+    if importlib.util.find_spec("pyoidn") is None:
         raise ImportError("denoising needs pyoidn, which is not installed: pip install pyoidn; or render without it")
 
 

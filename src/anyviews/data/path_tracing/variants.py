@@ -1,5 +1,6 @@
 """Which variant of Mitsuba runs here: just-in-time compiled by LLVM where that works, else the scalar one."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -68,9 +69,7 @@ def choose_variant(wanted: str = "auto") -> tuple[Variant, str]:
 
 def require_mitsuba() -> None:
     """Raise ImportError with the line that installs it, if Mitsuba is not there; it is not loaded."""
-    from importlib.util import find_spec
-
-    if find_spec("mitsuba") is None:
+    if importlib.util.find_spec("mitsuba") is None:
         raise ImportError('path tracing needs mitsuba, which is not installed: pip install "anyviews[data]"')
 
 
@@ -131,5 +130,6 @@ def llvm_version(library: Path) -> int:
     if named is None:
         return 0
     folder = re.search(r"llvm[-@]?(\d+)", str(library.parent))
-    digits = named[1] or named[2] or (folder[1] if folder else "")
+    # libLLVM.so.1 in a folder of a version is that version
+    digits = (folder[1] if folder else "") or named[1] or named[2]
     return int(digits) if digits else 0

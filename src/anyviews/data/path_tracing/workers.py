@@ -39,6 +39,9 @@ def run_jobs(
         jobs: its arguments, each pickled.
         processes: that work at the same time; each does many jobs.
         timeout: seconds after which a job is given up and its process ended.
+
+    Raises:
+        RuntimeError: if a process cannot be started at all.
     """
     waiting = list(reversed(jobs))
     workers = [_Worker(function) for _ in range(min(processes, len(waiting)))]
@@ -72,6 +75,7 @@ class _Worker:
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(self.function, other), daemon=True)
         self.process.start()
+        self.ready = False
         # the process holds the only other end, so that its death is seen at once
         other.close()
 
@@ -80,6 +84,7 @@ class _Worker:
         if not self.process.is_alive():
             self.end()
             self._begin()
+        self._await()
         self.job, self.busy = job, True
         self.started = time.monotonic()
         self.deadline = self.started + timeout
@@ -88,6 +93,16 @@ class _Worker:
         except OSError:
             # it died meanwhile; the closed connection tells when it is waited for
             return
+
+    def _await(self) -> None:
+        """Until the process is there; what it imports takes seconds, which are not the job's."""
+        if self.ready:
+            return
+        try:
+            self.connection.recv()
+        except EOFError as error:
+            raise RuntimeError("a process could not be started; its own error stands above") from error
+        self.ready = True
 
     def finish(self, timeout: float) -> Outcome:
         """The outcome of the job, whose connection has something to say or whose time is up."""
@@ -113,6 +128,7 @@ class _Worker:
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
     """Do jobs until the other side is gone."""
+    connection.send("ready")
     while True:
         try:
             job = connection.recv()
