@@ -116,8 +116,7 @@ def decode_row(row: Row) -> Sample:
     """
     key, size = row["scene_id"], (row["height"], row["width"])
     check_version(row["schema_version"], f"scene {key}: column schema_version")
-    if not key:
-        raise RowError("without a name", "scene_id", " is empty")
+    _check_types(row)
     count = len(row["images"] or ())
     for name in ("images", "names", "radiance", *PICTURE_COLUMNS):
         if count == 0 or (row.get(name) is not None and len(row[name]) != count):
@@ -162,6 +161,24 @@ def check_version(version: int, place: str) -> None:
         )
 
 
+def _check_types(row: Row) -> None:
+    """Parquet types a column as a whole, but another writer may have chosen other types, or left out values."""
+    key = row["scene_id"]
+    if not isinstance(key, str) or not key:
+        raise RowError(str(key), "scene_id", " is empty; accepted is a name that is unique in the dataset")
+    lists = dict.fromkeys((*PICTURE_COLUMNS, "names", "radiance", "intrinsics", "camera_to_world"), list)
+    texts = dict.fromkeys(("scale", "licence", "source"), str)
+    for name, kind in {**lists, **texts, "environment": bytes}.items():
+        value = row.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise RowError(key, name, f" holds {type(value).__name__}; accepted is {kind.__name__}")
+    for name in ("height", "width"):
+        if not isinstance(row[name], int) or row[name] < 1:
+            raise RowError(key, name, f" is {row[name]}; accepted is a number of pixels")
+    if not all(isinstance(name, str) for name in row["names"] or ()):
+        raise RowError(key, "names", " holds a null; accepted is a name per image")
+
+
 def _materials(views: Views) -> Float[Tensor, "views 3 height width"] | None:
     """Roughness in green and metallic in blue, as in glTF."""
     if views.roughness is None or views.metallic is None:
@@ -190,7 +207,9 @@ def _decode_pictures(
     return decoded.div_(255) if values.dtype == torch.uint8 else decoded
 
 
-def _decode_one(data: bytes | None, key: str, column: str, place: str, decode: Callable[[bytes], Tensor]) -> Tensor:
+def _decode_one(data: Any, key: str, column: str, place: str, decode: Callable[[bytes], Tensor]) -> Tensor:
+    if not isinstance(data, bytes):
+        raise RowError(key, column, f", {place} cannot be decoded: it holds no bytes")
     try:
         return decode(data)
     except MemoryError:
@@ -212,7 +231,7 @@ def _decode_cameras(row: Row, key: str, count: int) -> Cameras | None:
         row["width"],
     )
     try:
-        return cameras.validate(names=row["names"])
+        return cameras.validate(names=row["names"] or None)
     except ValueError as error:
         raise RowError(key, "intrinsics or camera_to_world", f": {error}") from error
 
