@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..formats import SCENE_FORMATS, VIEW_FORMATS, load_points, load_scene, load_views, save_scene, save_views
-from ..formats.scene_files import SCENE_SUFFIXES, format_of
+from ..formats.scene_files import MESH_FORMATS, SCENE_SUFFIXES, format_of
 from ..gaussians import Gaussians
+from ..mesh import Mesh
 from ..scene import Scene
 
 
@@ -37,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=range(4),
         help="degree of the Gaussians' harmonics to keep; 0 drops what colours do by direction",
     )
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        default=256,
+        metavar="N",
+        help="of a mesh made from Gaussians or depth: voxels along its longest side (default: 256)",
+    )
     parser.add_argument("--fps", type=float, default=24, help="frames per second of mp4 (default: 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
 
@@ -63,6 +71,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     scene = load_scene(source, size)
     format = arguments.format or format_of(output, scene)
     scene = _prepared(scene, arguments)
+    if format in MESH_FORMATS and scene.mesh is None:
+        scene = replace(scene, mesh=_surface(scene, arguments))
     save_scene(scene, output, format, arguments.fps, arguments.overwrite)
     return _summary(arguments, format, scene)
 
@@ -94,6 +104,19 @@ def _prepared(scene: Scene, arguments: argparse.Namespace) -> Scene:
     if scene.gaussians is None:
         raise ValueError(f"--min-opacity and --degree are about Gaussians; {arguments.input} has none")
     return replace(scene, gaussians=_chosen(scene.gaussians, arguments))
+
+
+def _surface(scene: Scene, arguments: argparse.Namespace) -> Mesh:
+    """A mesh of the scene's Gaussians, else of its depth."""
+    # loads the libraries of surface extraction
+    from ..rendering.surfaces import mesh_from_gaussians, mesh_from_scene
+
+    if scene.gaussians is None and scene.depths is None:
+        raise ValueError(f"{arguments.input} has no mesh, no Gaussians and no depth; {arguments.output} needs one")
+    if scene.gaussians is None:
+        return mesh_from_scene(scene, resolution=arguments.resolution)
+    cameras = scene.cameras if len(scene) else None
+    return mesh_from_gaussians(scene.gaussians, cameras, resolution=arguments.resolution)
 
 
 def _chosen(gaussians: Gaussians, arguments: argparse.Namespace) -> Gaussians:

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..cameras import Cameras
-from ..geometry.rays import pixel_centers
+from ...cameras import Cameras
+from ...geometry.rays import pixel_centers
 
 
 # A pixel's slopes to its two sides disagree when one is steeper than the other this many times, and by more than this

@@ -1,16 +1,10 @@
 """The memory that a fusion says it needs is what it takes."""
 
-import runpy
-from pathlib import Path
-
 from depth_shapes import cameras_on_sphere, sphere_depth
+from live_bytes import LiveBytes
 
-from anyviews.rendering import tsdf
-from anyviews.rendering.fusion import fuse_depths
-
-
-# not importable by name: the folder pipelines at the root of the repository is a package of the same name
-LiveBytes = runpy.run_path(str(Path(__file__).parents[1] / "pipelines" / "live_bytes.py"))["LiveBytes"]
+from anyviews.rendering.surfaces import tsdf
+from anyviews.rendering.surfaces.fusion import fuse_depths
 
 
 def test_memory_is_what_was_counted(monkeypatch):

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ..cameras import Cameras
-from ..geometry.bounds import robust_bounds
-from ..geometry.depth import warp_images
-from ..geometry.rays import pixel_centers
-from ..mesh import Mesh
-from ..scene import Scene
+from ...cameras import Cameras
+from ...geometry.bounds import robust_bounds
+from ...geometry.depth import warp_images
+from ...geometry.rays import pixel_centers
+from ...mesh import Mesh
+from ...scene import Scene
 from .depth_surface import DepthSurface
 from .isosurface import isosurface
 from .mesh_cleaning import drop_small_parts

@@ -5,7 +5,7 @@ import torch
 from depth_shapes import cameras_on_sphere, sphere_depth
 from strategies import unchecked_shapes
 
-from anyviews.rendering.fusion import fuse_depths
+from anyviews.rendering.surfaces.fusion import fuse_depths
 
 
 def given(**changes):

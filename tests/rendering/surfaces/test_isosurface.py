@@ -3,8 +3,8 @@ import torch
 import trimesh
 
 from anyviews.mesh import Mesh
-from anyviews.rendering.isosurface import isosurface
-from anyviews.rendering.mesh_cleaning import drop_small_parts
+from anyviews.rendering.surfaces.isosurface import isosurface
+from anyviews.rendering.surfaces.mesh_cleaning import drop_small_parts
 
 
 def sphere_distances(size: int = 24, radius: float = 8.3) -> torch.Tensor:

@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..cameras import Cameras
-from ..gaussians import Gaussians
-from ..geometry.bounds import robust_bounds
-from ..geometry.paths import look_at
-from ..mesh import Mesh
+from ...cameras import Cameras
+from ...gaussians import Gaussians
+from ...geometry.bounds import robust_bounds
+from ...geometry.paths import look_at
+from ...mesh import Mesh
+from ..gaussians import render_gaussians
 from .fusion import bounds_of_depths, fuse_depths
 from .gaussian_depth import surface_depth
-from .gaussians import render_gaussians
 
 
 # Fainter Gaussians do not make a surface.

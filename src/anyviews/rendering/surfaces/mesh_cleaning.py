@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ..mesh import Mesh
+from ...mesh import Mesh
 
 
 def drop_small_parts(mesh: Mesh, min_fraction: float) -> Mesh:

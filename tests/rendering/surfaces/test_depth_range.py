@@ -1,6 +1,6 @@
 import torch
 
-from anyviews.rendering.depth_range import inverse_depth_range
+from anyviews.rendering.surfaces.depth_range import inverse_depth_range
 
 
 def test_ranges_hold_those_of_every_window():

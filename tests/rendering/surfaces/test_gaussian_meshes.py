@@ -11,9 +11,9 @@ from anyviews.gaussians import Gaussians
 from anyviews.geometry.paths import look_at
 from anyviews.geometry.quaternions import matrix_to_quaternion
 from anyviews.mesh import Mesh
-from anyviews.rendering.gaussian_depth import surface_depth
-from anyviews.rendering.gaussian_meshes import cameras_around, mesh_from_gaussians
 from anyviews.rendering.gaussians import render_gaussians
+from anyviews.rendering.surfaces.gaussian_depth import surface_depth
+from anyviews.rendering.surfaces.gaussian_meshes import cameras_around, mesh_from_gaussians
 
 
 def discs(points: torch.Tensor, normals: torch.Tensor, size: float, opacities: torch.Tensor) -> Gaussians:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..mesh import Mesh
+from ...mesh import Mesh
 
 
 def isosurface(

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..cameras import Cameras
-from ..gaussians import Gaussians
-from ..geometry.quaternions import quaternion_to_matrix
-from ..geometry.rays import pixel_centers
+from ...cameras import Cameras
+from ...gaussians import Gaussians
+from ...geometry.quaternions import quaternion_to_matrix
+from ...geometry.rays import pixel_centers
+from ..gaussians import render_gaussians
 from .depth_range import inverse_depth_range
-from .gaussians import render_gaussians
 
 
 # The shortest axis of a Gaussian counts as this part of the longest at least, so that the plane of one that is seen

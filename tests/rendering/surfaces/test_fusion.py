@@ -20,8 +20,8 @@ from anyviews.data.world import render_world
 from anyviews.formats import load_views
 from anyviews.geometry.paths import look_at
 from anyviews.mesh import Mesh
-from anyviews.rendering import tsdf
-from anyviews.rendering.fusion import fuse_depths, mesh_from_scene
+from anyviews.rendering.surfaces import tsdf
+from anyviews.rendering.surfaces.fusion import fuse_depths, mesh_from_scene
 from anyviews.scene import Scene
 
 
