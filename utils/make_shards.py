@@ -1,16 +1,17 @@
 """Write multi-view samples as parquet shards: procedural scenes, or folders of posed photos.
 
-python utils/make_shards.py --kind rooms --scenes 100 --views 8 --size 64x64 -o FOLDER
+python utils/make_shards.py --kind rooms --scenes 100 --views 8 --size 64x64 [--maps] -o FOLDER
 python utils/make_shards.py --from SCENE_FOLDER ... --size 256x256 -o FOLDER
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from anyviews.data.procedural import HELD_OUT_SEED_START, SCENE_SEED_END
+from anyviews.data.procedural import HELD_OUT_SEED_START, LICENCE, SCENE_SEED_END, SOURCE
 from anyviews.data.samples import Sample
 from anyviews.data.schema import Row, encode_sample
 from anyviews.data.shards import write_shards
@@ -18,7 +19,7 @@ from anyviews.data.shards import write_shards
 
 SCENES_PER_PASS = 16
 
-KINDS = {"rooms": "room", "objects": "object"}
+KINDS = {"rooms": "room", "apartments": "apartment", "objects": "object"}
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -36,9 +37,10 @@ def procedural_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) 
     kind, (height, width) = KINDS[arguments.kind], arguments.size or (64, 64)
     seeds = torch.arange(arguments.scenes) + arguments.first_seed
     for some in seeds.split(SCENES_PER_PASS):
-        world = render_world(some, arguments.views, height, width, kind, arguments.device)
+        world = render_world(some, arguments.views, height, width, kind, arguments.device, maps=arguments.maps)
         for index, seed in enumerate(some.tolist()):
-            sample = Sample(f"{kind}-{seed}", world.scene(index), source="anyviews procedural world", **facts)
+            light = world.environment(index)
+            sample = Sample(f"{kind}-{seed}", world.scene(index), environment=light, source=SOURCE, **facts)
             yield encode_sample(sample, **encoding)
 
 
@@ -68,8 +70,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=image_size, help="HEIGHTxWIDTH; default 64x64, or that of the photos")
     parser.add_argument("--image-format", choices=["png", "jpeg"], default="png")
     parser.add_argument("--quality", type=int, default=92, help="of JPEG")
-    parser.add_argument("--licence", help="Hub identifier; default apache-2.0 for procedural scenes, else unknown")
-    parser.add_argument("--scale", choices=["relative", "aligned", "metric"], default="relative")
+    parser.add_argument("--licence", help=f"Hub identifier; default {LICENCE} for procedural scenes, else unknown")
+    parser.add_argument("--scale", choices=["relative", "aligned", "metric"], default="relative", help="of photos")
+    parser.add_argument("--maps", action="store_true", help="radiance, normals, materials and light, where known")
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--views", type=int, default=8, help="images per procedural scene")
     parser.add_argument("--device", default="cpu", help="where procedural scenes are rendered")
@@ -81,6 +84,10 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.first_seed is None:
         arguments.first_seed = 0 if arguments.split == "train" else HELD_OUT_SEED_START
+    if arguments.kind and arguments.scale != "relative":
+        parser.error(f"--scale {arguments.scale} is for photos; procedural scenes have a random unit")
+    if arguments.folders and arguments.maps:
+        parser.error("--maps is for procedural scenes; of photos all that their folders hold is stored")
     last, end = arguments.first_seed + arguments.scenes, SCENE_SEED_END
     if arguments.split == "train":
         end = HELD_OUT_SEED_START
@@ -92,9 +99,9 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def main():
-    arguments = parse_arguments()
-    licence = arguments.licence or ("unknown" if arguments.folders else "apache-2.0")
+def write(arguments: argparse.Namespace) -> None:
+    """Encode and write the scenes, and say how many there are."""
+    licence = arguments.licence or ("unknown" if arguments.folders else LICENCE)
     facts = {"scale": arguments.scale, "licence": licence}
     encoding = {"image_format": arguments.image_format, "quality": arguments.quality}
     if arguments.folders:
@@ -111,6 +118,14 @@ def main():
         license=licence,
     )
     print(f"{arguments.output}: {entry['rows']} scenes of split {arguments.split} in {len(entry['shards'])} shards")
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        write(arguments)
+    except (ValueError, OSError) as error:
+        sys.exit(f"make_shards.py: {error}")
 
 
 if __name__ == "__main__":

@@ -55,3 +55,26 @@ def test_training_shards_cannot_reach_held_out_scenes(tmp_path):
     assert done.returncode == 2
     assert f"the split train takes at least one scene, with seeds from 0 to {HELD_OUT_SEED_START - 1}" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_maps_and_light_are_stored(tmp_path):
+    options = ("--kind", "objects", "--scenes", 1, "--views", 2, "--size", "8x12", "--shards", 1, "--maps")
+    done = make_shards(*options, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sample,) = open_samples(str(tmp_path), allow="commercial")
+    world = render_world(torch.tensor([0]), 2, 8, 12, "object")
+    assert ((sample.views.normals - world.normals[0]).norm(dim=1) < 0.02).all()
+    for name in ("base_colors", "roughness", "metallic"):
+        assert (getattr(sample.views, name) - getattr(world, name)[0]).abs().max() <= 0.5 / 255 + 1e-6
+    peak = world.radiance[0].amax(1, keepdim=True)
+    assert ((sample.views.radiance - world.radiance[0]).abs() <= peak / 256 + 1e-9).all()
+    assert sample.environment is not None and sample.licence == "apache-2.0"
+
+
+def test_errors_are_one_line(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    done = make_shards("--kind", "rooms", "--scenes", 1, "--views", 1, "--size", "4x4", "-o", tmp_path / "file")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "a part of this path is a file; give another folder" in done.stderr
+    done = make_shards("--kind", "rooms", "--scale", "metric", "-o", tmp_path / "new")
+    assert done.returncode == 2 and "procedural scenes have a random unit" in done.stderr
