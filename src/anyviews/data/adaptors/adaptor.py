@@ -10,7 +10,7 @@ from ...environment import Environment
 from ...scene import Scale
 from ...views import Views
 from ..samples import Sample, derive_seed
-from .selection import Selection, trial_order
+from .selection import SELECTIONS, trial_order
 
 
 # Errors in a message about a dataset of which nothing could be read.
@@ -44,7 +44,7 @@ class Reading:
     views_per_sample: int | None = None
     size: tuple[int, int] | None = None
     stride: int = 1
-    selection: Selection = "spread"
+    selection: str = "spread"
     samples_per_scene: int = 1
     min_views: int = 2
     seed: int = 0
@@ -55,6 +55,8 @@ class Reading:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}; accepted are 1 and more")
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"selection={self.selection!r}; accepted are {', '.join(SELECTIONS)}")
         if self.samples_per_scene > 1 and self.views_per_sample is None:
             raise ValueError("samples_per_scene > 1 needs views_per_sample: all frames are in each sample without it")
         if self.views_per_sample is not None and self.views_per_sample < self.min_views:
@@ -201,7 +203,7 @@ class Adaptor(ABC):
                 parts[index] = self._loaded(frames[index], next(iter(parts.values()), None))
             except READING_ERRORS as error:
                 self.add_problem(scene, frames[index].name, error)
-        if len(parts) < min(reading.min_views, wanted) or not parts:
+        if len(parts) < reading.min_views:
             self.add_problem(
                 scene, "", f"{len(parts)} of {len(frames)} frames can be read, {reading.min_views} are needed"
             )
