@@ -20,15 +20,13 @@ from anyviews.rendering.refinement import (
     refine_scene,
     scene_extent,
 )
-from anyviews.rendering.scene_parameters import LearningRates, cross_matrix
+from anyviews.rendering.scene_parameters import cross_matrix
 from anyviews.scene import PointCloud, Scene
 from anyviews.views import Views
 
 
 BACKEND = "cpu"
 VIEWS, SIZE = 8, 32
-# The steps of a refinement that starts farther off than real poses do.
-LARGE = LearningRates(camera_turns=3e-3, camera_shifts=3e-3, log_focal=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +54,7 @@ def pose_errors(found: Cameras, true: Cameras) -> tuple[float, float]:
 
 
 def refine(scene: Scene, views: Views | None = None, steps: int = 12, **options):
-    settings = RefinementSettings(backend=BACKEND, rates=LARGE, **options.pop("settings", {}))
+    settings = RefinementSettings(backend=BACKEND, **{"coarse_levels": 0, **options.pop("settings", {})})
     return refine_scene(scene, views, steps=steps, settings=settings, **options)
 
 
@@ -71,7 +69,7 @@ def test_poses_that_are_off_are_found_again(truth):
     after = pose_errors(result.scene.cameras, truth.cameras)
     assert before[0] > 1.5 and before[1] > 0.03
     assert after[0] < before[0] / 5 and after[1] < before[1] / 5
-    assert (result.psnr_after > result.psnr_before + 10).all()
+    assert (result.psnr_after > result.psnr_before + 8).all()
     assert result.losses[-20:].mean() < 0.2 * result.losses[:20].mean()
     # the world is still that of the given cameras
     drift = align_refined(result.scene.cameras, given, DISTANCE)

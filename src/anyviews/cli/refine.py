@@ -36,6 +36,8 @@ HELP = "fit a scene's Gaussians and camera poses to its photos"
 LONGEST_SIDE = 384
 # Photos in the picture that compares before and after.
 SHOWN = 6
+# A pose moves only in the steps that see its photo.
+STEPS_PER_PHOTO, LEAST_STEPS = 30, 500
 # A line about the loss is logged so many times.
 REPORTS = 10
 
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--photos", metavar="FOLDER", help="the photos, with cameras in the world of a scene or file")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="new or empty folder to write")
-    parser.add_argument("--steps", type=int, default=500, help="default: 500")
+    parser.add_argument("--steps", type=int, help=f"default: {STEPS_PER_PHOTO} per photo, at least {LEAST_STEPS}")
     parser.add_argument("--size", metavar="HxW", help=f"fit every photo to this (default: longer side {LONGEST_SIDE})")
     parser.add_argument("--hold-out", type=int, metavar="K", help="keep one photo out of K out, and score it")
     parser.add_argument("--fixed-cameras", action="store_true", help="leave the poses as they are")
@@ -210,16 +212,17 @@ def first_gaussians(task: Task, arguments: argparse.Namespace) -> Gaussians:
 
 def refine(start: Scene, task: Task, arguments: argparse.Namespace) -> RefinementResult:
     """Refine, with a line about the loss now and then."""
-    every = max(1, arguments.steps // REPORTS)
+    steps = max(LEAST_STEPS, STEPS_PER_PHOTO * len(task.seen)) if arguments.steps is None else arguments.steps
+    every = max(1, steps // REPORTS)
 
     def log(step: int, loss: float) -> None:
         if step % every == 0:
-            logger.info("step %d of %d: loss %.4f", step, arguments.steps, loss)
+            logger.info("step %d of %d: loss %.4f", step, steps, loss)
 
     return refine_scene(
         start,
         task.seen,
-        steps=arguments.steps,
+        steps=steps,
         optimize_cameras=not arguments.fixed_cameras,
         optimize_intrinsics=arguments.focal,
         background=task.background,
@@ -274,7 +277,7 @@ def summarize(
         "width": task.seen.width,
         "gaussians": len(result.scene.gaussians),
         "degree": result.scene.gaussians.degree,
-        "steps": arguments.steps,
+        "steps": len(result.losses),
         "seed": arguments.seed,
         "scale": result.scene.scale,
         "scores": scores,

@@ -12,7 +12,7 @@ from ..gaussians import Gaussians
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Step sizes of Adam; those of Gaussians are four times Kerbl et al.'s, for runs of hundreds of steps.
+    """Step sizes of Adam; those of Gaussians are eight times Kerbl et al.'s, for runs of hundreds of steps.
 
     Args:
         means: in units of the scene's extent; falls exponentially to `means_final` over the run.
@@ -27,16 +27,16 @@ class LearningRates:
         log_focal: of the logarithm of the shared focal factor; falls as that of means does.
     """
 
-    means: float = 6.4e-4
-    means_final: float = 6.4e-6
-    rotations: float = 4e-3
-    log_scales: float = 2e-2
-    opacity_logits: float = 0.1
-    colors: float = 1e-2
-    harmonics: float = 5e-4
-    camera_turns: float = 1e-3
-    camera_shifts: float = 1e-3
-    log_focal: float = 1e-3
+    means: float = 1.28e-3
+    means_final: float = 1.28e-5
+    rotations: float = 8e-3
+    log_scales: float = 4e-2
+    opacity_logits: float = 0.2
+    colors: float = 2e-2
+    harmonics: float = 1e-3
+    camera_turns: float = 4e-3
+    camera_shifts: float = 4e-3
+    log_focal: float = 4e-3
 
 
 # Groups whose rate falls from the first to the last step.
