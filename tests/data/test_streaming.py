@@ -9,8 +9,11 @@ from tiny_rows import rows
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anyviews.data import open_samples
-from anyviews.data.schema import features
+from anyviews.data.samples import Sample
+from anyviews.data.schema import encode_sample, features
 from anyviews.data.shards import write_shards
+from anyviews.environment import Environment
+from anyviews.views import Views
 
 
 ROWS = 50
@@ -121,9 +124,24 @@ def test_epochs_and_seeds_differ_in_order_and_in_sample_seeds(folders):
     assert read(0, 0) == first
 
 
+def test_columns_that_are_not_asked_for_are_neither_read_nor_decoded(tmp_path):
+    views = Views(torch.zeros(1, 3, 4, 4), depths=torch.ones(1, 1, 4, 4), radiance=torch.ones(1, 3, 4, 4))
+    row = encode_sample(Sample("hall", views, environment=Environment(torch.ones(3, 4, 8))))
+    row["radiance"] = [b"broken"]
+    write_shards([row], tmp_path, num_shards=1)
+    (sample,) = open_samples(str(tmp_path), columns=["depths"], max_skipped=0.0)
+    assert sample.views.depths is not None and sample.views.radiance is None and sample.environment is None
+    (sample,) = open_samples(str(tmp_path), columns=[], max_skipped=0.0)
+    assert sample.views.depths is None
+    with pytest.raises(ValueError, match="column radiance"):
+        list(open_samples(str(tmp_path), max_skipped=0.0))
+    with pytest.raises(ValueError, match="columns images are unknown; accepted are masks, depths, normals"):
+        open_samples(str(tmp_path), columns=["images"])
+
+
 def test_errors_name_the_argument(folders, tmp_path):
     equal = str(folders["equal"])
-    with pytest.raises(TypeError, match=r"does not take blok; accepted are block, max_skipped, revision"):
+    with pytest.raises(TypeError, match=r"does not take blok; accepted are block, columns, max_skipped, revision"):
         open_samples(equal, blok=1)
     with pytest.raises(ValueError, match="rank 1 is outside a world of 1"):
         open_samples(equal, rank=1)

@@ -74,7 +74,7 @@ def test_a_reader_without_allowed_rows_among_others_is_no_error(tmp_path):
 def test_tables():
     assert not COMMERCIAL & NOT_COMMERCIAL
     assert not any("-nc" in licence or "-nd" in licence for licence in COMMERCIAL)
-    for licence in ("cc-by-nc-2.0", "cc-by-nc-nd-4.0", "cc-by-nd-4.0", "", "other"):
+    for licence in ("cc-by-nc-2.0", "cc-by-nc-nd-4.0", "cc-by-nd-3.0", "", "other"):
         assert not is_allowed(licence, "commercial")
     with pytest.raises(ValueError, match=r"allow='mit' is unknown; accepted are 'commercial', .* \['mit'\]"):
         open_samples("procedural-rooms", allow="mit")

@@ -19,10 +19,11 @@ COMMERCIAL = frozenset(
 
 # What "commercial" leaves out without a word: nothing is stated, or it is known not to permit it.
 NOT_COMMERCIAL = frozenset(
-    "unknown other cc cc-by-nd-4.0 h-research intel-research apple-amlr fair-noncommercial-research-license".split()
+    "unknown other cc h-research intel-research apple-amlr fair-noncommercial-research-license".split()
 )
 
-NON_COMMERCIAL_PART = re.compile(r"(^|-)nc(-|$)")
+# no commercial use, no derivatives
+RESTRICTED_PART = re.compile(r"(^|-)(nc|nd)(-|$)")
 
 
 def check_allow(allow: Allow) -> None:
@@ -51,7 +52,7 @@ def is_allowed(licence: str, allow: Allow) -> bool:
         return licence in {name.strip().lower() for name in allow}
     if licence in COMMERCIAL:
         return True
-    if not licence or licence in NOT_COMMERCIAL or NON_COMMERCIAL_PART.search(licence):
+    if not licence or licence in NOT_COMMERCIAL or RESTRICTED_PART.search(licence):
         return False
     raise ValueError(
         f"whether the licence {licence!r} permits commercial use is not known; give the licences that you accept by "

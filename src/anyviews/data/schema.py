@@ -24,6 +24,9 @@ READABLE_VERSIONS = (1, 2)
 # Columns of one encoded picture per view; readers that shuffle before they decode take them with decode=False.
 PICTURE_COLUMNS = ("images", "masks", "depths", "normals", "base_colors", "materials")
 
+# Columns that a reader may leave out.
+OPTIONAL_COLUMNS = (*PICTURE_COLUMNS[1:], "radiance", "environment")
+
 # Columns that version 1 did not have.
 ADDED_COLUMNS = ("normals", "base_colors", "materials", "radiance", "environment")
 

@@ -1,7 +1,7 @@
 """Streaming of sample shards from a folder or the Hub, shuffled, shared among ranks and workers, exactly resumable."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -10,9 +10,9 @@ from torch.utils.data import IterableDataset
 
 from .licences import Allow, check_allow, is_allowed
 from .readers import check_rank, check_readers, current_reader
-from .rows import Piece, find_shards, share
+from .rows import Piece, Shards, find_shards, share
 from .samples import Sample, derive_seed, seeded_permutation
-from .schema import Row, RowError, check_version, decode_row
+from .schema import OPTIONAL_COLUMNS, Row, RowError, check_version, decode_row
 
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class StreamedSamples(IterableDataset):
         block: number of rows shuffled together, held in memory encoded. 1 keeps the order within shards.
         revision: branch, tag or commit of a Hub repository.
         transform: applied to each sample in the worker.
+        columns: which of schema.OPTIONAL_COLUMNS to read and decode, such as ["depths"]; None: all that there are.
         allow: licences of the rows to read, see `licences.is_allowed`; others are counted in `refused`.
         max_skipped: share of corrupt rows in an epoch that is accepted; with more than 0, one row always is.
 
@@ -61,6 +62,7 @@ class StreamedSamples(IterableDataset):
         block: int = 256,
         revision: str | None = None,
         transform: Callable[[Sample], Any] | None = None,
+        columns: Sequence[str] | None = None,
         allow: Allow = None,
         max_skipped: float = 0.01,
     ):
@@ -74,7 +76,7 @@ class StreamedSamples(IterableDataset):
             )
         self.name, self.seed, self.rank, self.world_size = name, seed, rank, world_size
         self.block, self.transform, self.allow, self.max_skipped = block, transform, allow, max_skipped
-        self.shards = find_shards(name, split, revision)
+        self.shards = _select(find_shards(name, split, revision), columns)
         # a state belongs to these files
         names = sorted(file.rsplit("/", 1)[-1] for file in self.shards.files)
         self._fingerprint = derive_seed("shards", *names)
@@ -213,3 +215,13 @@ class StreamedSamples(IterableDataset):
             f"{state['skipped']} of {state['read']} rows of {self.name} are corrupt, which is more than max_skipped = "
             f"{self.max_skipped:g} accepts; write them again, or raise max_skipped. The last: {problem}"
         )
+
+
+def _select(shards: Shards, columns: Sequence[str] | None) -> Shards:
+    """The shards without those optional columns that are not asked for."""
+    if columns is None:
+        return shards
+    if unknown := sorted(set(columns) - set(OPTIONAL_COLUMNS)):
+        raise ValueError(f"columns {', '.join(unknown)} are unknown; accepted are {', '.join(OPTIONAL_COLUMNS)}")
+    unwanted = set(OPTIONAL_COLUMNS) - set(columns)
+    return replace(shards, columns=tuple(name for name in shards.columns if name not in unwanted))
