@@ -2,19 +2,23 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from ...formats.files import new_file
 from ...formats.mesh_files import MESH_SUFFIXES
+from ..manifest import MANIFEST, read_manifest
 from ..schema import Row, encode_sample, features
-from ..shards import MANIFEST, write_shards
+from ..shards import write_shards
 from .samples import Settings, render_sample
 from .workers import Outcome, run_jobs
 
@@ -90,34 +94,30 @@ def render_dataset(
     Raises:
         FileExistsError: if the split is there already.
         FileNotFoundError: if there is no such folder.
-        ValueError: if it holds no mesh, or an interrupted run had other settings.
+        ValueError: if it holds no mesh, an interrupted run had other settings, or another process is at it.
         RuntimeError: if every object failed.
     """
     paths = mesh_files(meshes)[:limit]
-    manifest = folder / MANIFEST
-    if manifest.exists() and split in json.loads(manifest.read_text(encoding="utf-8"))["splits"]:
-        raise FileExistsError(f"{folder} already holds the split {split!r}; write to another folder or split")
-    work = folder / f".rendering-{split}"
-    _begin(work, settings)
-    keys = [path.relative_to(meshes).as_posix() for path in paths]
-    jobs = [Job(path, key, _row_file(work, key), settings) for path, key in zip(paths, keys, strict=True)]
-    todo = [job for job in jobs if not job.row.exists()]
-    if len(todo) < len(jobs):
-        log(f"{len(jobs) - len(todo)} of {len(jobs)} objects were rendered earlier")
-    failures: list[dict[str, str]] = []
-    for done, outcome in enumerate(run_jobs(render_row, todo, processes, timeout), start=1):
-        log(f"[{done}/{len(todo)}] {_line(outcome)}")
-        if outcome.reason:
-            failures.append({"object": outcome.job.key, "reason": outcome.reason, "message": outcome.message})
-            _write_json(folder / FAILURES, failures)
-    failures.sort(key=lambda failure: failure["object"])
-    _write_json(folder / FAILURES, failures)
-    rows = [job.row for job in jobs if job.row.exists()]
-    if not rows:
-        raise RuntimeError(f"none of {len(jobs)} objects could be rendered; {folder / FAILURES} says why")
-    count = min(num_shards, len(rows))
-    write_shards(_rows(rows), folder, num_shards=count, split=split, seed=settings.seed, license=settings.licence)
-    shutil.rmtree(work)
+    _check_new(folder, split)
+    with _work_folder(folder / f".rendering-{split}", settings) as work:
+        keys = [path.relative_to(meshes).as_posix() for path in paths]
+        jobs = [Job(path, key, _row_file(work, key), settings) for path, key in zip(paths, keys, strict=True)]
+        todo = [job for job in jobs if not job.row.exists()]
+        if len(todo) < len(jobs):
+            log(f"{len(jobs) - len(todo)} of {len(jobs)} objects were rendered earlier")
+        failures = []
+        for done, outcome in enumerate(run_jobs(render_row, todo, processes, timeout), start=1):
+            log(f"[{done}/{len(todo)}] {_line(outcome)}")
+            if outcome.reason:
+                failures.append({"object": outcome.job.key, "reason": outcome.reason, "message": outcome.message})
+        failures.sort(key=lambda failure: failure["object"])
+        _write_json(folder / FAILURES, failures)
+        rows = [job.row for job in jobs if job.row.exists()]
+        if not rows:
+            raise RuntimeError(f"none of {len(jobs)} objects could be rendered; {folder / FAILURES} says why")
+        options = {"split": split, "seed": settings.seed, "license": settings.licence}
+        write_shards(_rows(rows), folder, num_shards=min(num_shards, len(rows)), **options)
+        shutil.rmtree(work)
     return Report(len(rows), len(jobs) - len(todo), tuple(failures))
 
 
@@ -145,20 +145,38 @@ def render_row(job: Job) -> tuple[str, ...]:
     return notices
 
 
-def _begin(work: Path, settings: Settings) -> None:
-    """Make the folder of rows, or check that the rows in it were rendered in the same way."""
-    path, wanted = work / SETTINGS, json.loads(json.dumps(settings.record()))
-    if not path.exists():
-        _write_json(path, wanted)
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    different = [name for name in wanted if found.get(name) != wanted[name]]
-    if different:
-        name = different[0]
-        raise ValueError(
-            f"{work} holds objects that were rendered with {name} {found.get(name)!r}, not {wanted[name]!r}; give the "
-            f"same options to go on, or remove it to begin again"
-        )
+def _check_new(folder: Path, split: str) -> None:
+    """See before hours of rendering that the shards can be written."""
+    if not re.fullmatch(r"\w+", split):
+        raise ValueError(f"split is {split!r}; accepted are letters, digits and _")
+    if (folder / MANIFEST).exists() and split in read_manifest(folder)["splits"]:
+        raise FileExistsError(f"{folder} already holds the split {split!r}; write to another folder or split")
+
+
+@contextmanager
+def _work_folder(work: Path, settings: Settings) -> Iterator[Path]:
+    """The folder of rows, for this process alone; those in it were rendered with the same settings."""
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(f"another process renders into {work}; wait for it, or give another folder") from error
+    try:
+        path, wanted = work / SETTINGS, json.loads(json.dumps(settings.record()))
+        if not path.exists():
+            _write_json(path, wanted)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        different = [name for name in wanted if found.get(name) != wanted[name]]
+        if different:
+            name = different[0]
+            raise ValueError(
+                f"{work} holds objects that were rendered with {name} {found.get(name)!r}, not {wanted[name]!r}; give "
+                f"the same options to go on, or remove it to begin again"
+            )
+        yield work
+    finally:
+        lock.release()
 
 
 def _row_file(work: Path, key: str) -> Path:
