@@ -196,10 +196,19 @@ def _scatter(rows: Iterable[Row], paths: list[Path], seed: int) -> list[int]:
     schema = features().arrow_schema
     counts = [0] * len(paths)
     with ExitStack() as stack:
-        writers = [stack.enter_context(pq.ParquetWriter(path, schema)) for path in paths]
-        for shard, row in zip(_deal(len(paths), seed), rows, strict=False):
-            writers[shard].write_table(pa.Table.from_pylist([row], schema=schema))
-            counts[shard] += 1
+        # opened here, because a writer that fails to close its file keeps it open, and thus on the full disk
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        writers = [pq.ParquetWriter(file, schema) for file in files]
+        try:
+            for shard, row in zip(_deal(len(paths), seed), rows, strict=False):
+                writers[shard].write_table(pa.Table.from_pylist([row], schema=schema))
+                counts[shard] += 1
+            for writer in writers:
+                writer.close()
+        except BaseException:
+            for writer in writers:
+                writer.is_open = False  # or it would try again when it is collected, and complain
+            raise
     return counts
 
 
@@ -215,7 +224,8 @@ def _shuffle_file(path: Path, seed: int, index: int) -> None:
     table = table.take(seeded_permutation(len(table), "rows", seed, index))
     # the page index lets the Hub's viewer fetch single rows
     options = {"write_page_index": True, "write_page_checksum": True}
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, **options)
+    with path.open("wb") as file:
+        pq.write_table(table, file, row_group_size=ROWS_PER_GROUP, **options)
 
 
 def _card(title: str, manifest: dict, license: str) -> str:
