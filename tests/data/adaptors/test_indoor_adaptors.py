@@ -131,17 +131,17 @@ def fisheye(pose, lens, points):
 
 def write_scannetpp(folder, undistorted_depth=False):
     """A scene of ScanNet++: nerfstudio's turned world, masks that are no objects, and depth through the fisheye."""
-    lens = {"fl_x": 62.0, "fl_y": 62.5, "cx": 47.0, "cy": 33.0, "k1": 0.1, "k2": -0.03, "k3": 0.004, "k4": 0.0}
-    lens = {**lens, "w": 96, "h": 64, "camera_model": "OPENCV_FISHEYE"}
-    ideal = {"fl_x": 75.0, "fl_y": 75.0, "cx": 48.0, "cy": 32.0, "w": 96, "h": 64, "camera_model": "PINHOLE"}
+    lens = {"fl_x": 62.0, "fl_y": 62.5, "cx": 63.0, "cy": 47.0, "k1": 0.1, "k2": -0.03, "k3": 0.004, "k4": 0.0}
+    lens = {**lens, "w": 128, "h": 96, "camera_model": "OPENCV_FISHEYE"}
+    ideal = {"fl_x": 48.0, "fl_y": 48.0, "cx": 48.0, "cy": 32.0, "w": 96, "h": 64, "camera_model": "PINHOLE"}
     frames = []
-    for index, pose in enumerate(orbit(6, distance=1.6)):
+    for index, pose in enumerate(orbit(6, distance=1.1)):
         name = f"DSC{index:05d}.JPG"
-        seen = pinhole(pose, 75, 75, 48, 32)
+        seen = pinhole(pose, 48, 48, 48, 32)
         save(paint(seen, 64, 96)[0], folder / "resized_undistorted_images" / name)
         save(np.zeros((64, 96), np.uint8), folder / "resized_undistorted_masks" / f"DSC{index:05d}.png")
         depth_folder = "undistorted_depths" if undistorted_depth else "render_depth"
-        _, depth = paint(seen if undistorted_depth else partial(fisheye, pose, lens), 64, 96)
+        _, depth = paint(seen, 64, 96) if undistorted_depth else paint(partial(fisheye, pose, lens), 96, 128)
         save((depth * 1000).astype(np.uint16), folder / depth_folder / f"DSC{index:05d}.png")
         placed = to_blender(pose)
         # nerfstudio's converter: exchange x and y, turn z round
