@@ -1,4 +1,6 @@
-"""How alike two images are, differentiable, over all pixels or over some: PSNR and SSIM."""
+"""How alike two images are, differentiable, over all pixels or over some: PSNR, SSIM and multi-scale SSIM."""
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,53 +16,111 @@ STABILITY = (0.01**2, 0.03**2)
 
 SMALLEST = 2 * RADIUS + 1
 
+# Exponents of the scales, finest first, of Wang et al., "Multiscale structural similarity for image quality
+# assessment", Asilomar 2003.
+SCALE_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+# Structures that contradict each other correlate negatively, of which no power is known; and at 0 it has no slope.
+LEAST_SIMILARITY = 1e-6
+
+Border = Literal["valid", "reflect"]
+
 
 def psnr(
-    images: Float[Tensor, "views 3 height width"],
-    references: Float[Tensor, "views 3 height width"],
+    images: Float[Tensor, "views channels height width"],
+    references: Float[Tensor, "views channels height width"],
     weights: Float[Tensor, "views 1 height width"] | None = None,
 ) -> Float[Tensor, "views"]:
-    """Peak signal-to-noise ratio of each sRGB image in dB for a peak of 1.
+    """Peak signal-to-noise ratio of each image in dB for a peak of 1: of the mean over pixels and channels, unclipped.
 
     Args:
-        images: [V, 3, H, W].
-        references: [V, 3, H, W].
+        images: [V, C, H, W].
+        references: [V, C, H, W].
         weights: [V, 1, H, W], how much each pixel counts (a mask), or None for all alike.
     """
     return -10 * torch.log10(weighted_mean((images - references).square(), weights))
 
 
 def ssim(
-    images: Float[Tensor, "views 3 height width"],
-    references: Float[Tensor, "views 3 height width"],
+    images: Float[Tensor, "views channels height width"],
+    references: Float[Tensor, "views channels height width"],
     weights: Float[Tensor, "views 1 height width"] | None = None,
+    radius: int = RADIUS,
+    border: Border = "valid",
+    data_range: float = 1.0,
 ) -> Float[Tensor, "views"]:
-    """Mean structural similarity of each image (Wang et al., TIP 2004) over the windows that lie inside the image.
+    """Mean structural similarity of each image (Wang et al., TIP 2004), by default over the windows inside the image.
 
     Args:
-        images: [V, 3, H, W] in [0, 1], at least 11 pixels high and wide.
-        references: [V, 3, H, W] in [0, 1].
+        images: [V, C, H, W], as high and wide as the window, or more.
+        references: [V, C, H, W].
         weights: [V, 1, H, W] in [0, 1]: pixels are seen by this share, and windows count by that of their centre, so
             that pixels of weight 0 do not matter; None for all alike.
+        radius: where the Gaussian window of standard deviation 1.5 is cut off, in pixels.
+        border: "valid" for the windows that lie inside the image, "reflect" for one at each pixel of an image that is
+            reflected at its border.
+        data_range: the peak of the images.
 
     Raises:
         ValueError: if the images are smaller than the window.
     """
-    if min(images.shape[-2:]) < SMALLEST:
+    if min(images.shape[-2:]) < 2 * radius + 1:
         raise ValueError(
-            f"images of {images.shape[-2]}x{images.shape[-1]}; SSIM needs {SMALLEST} pixels or more a side"
+            f"images of {images.shape[-2]}x{images.shape[-1]}; SSIM needs {2 * radius + 1} pixels or more a side"
         )
     if weights is not None:
         images, references = images * weights, references * weights
-        weights = weights[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
-    moments = torch.stack([images, references, images.square(), references.square(), images * references])
-    mean_x, mean_y, square_x, square_y, product = _blur(moments)
-    luminance_floor, contrast_floor = STABILITY
-    means = 2 * mean_x * mean_y + luminance_floor
-    covariance = 2 * (product - mean_x * mean_y) + contrast_floor
-    energies = mean_x.square() + mean_y.square() + luminance_floor
-    variances = square_x - mean_x.square() + square_y - mean_y.square() + contrast_floor
-    return weighted_mean(means * covariance / (energies * variances), weights)
+        weights = weights if border == "reflect" else weights[..., radius:-radius, radius:-radius]
+    luminance, contrast = _similarities(images, references, radius, border, data_range)
+    return weighted_mean(luminance * contrast, weights)
+
+
+def multi_scale_ssim(
+    images: Float[Tensor, "views channels height width"],
+    references: Float[Tensor, "views channels height width"],
+    weights: Float[Tensor, "views 1 height width"] | None = None,
+) -> Float[Tensor, "views"]:
+    """Mean multi-scale structural similarity of each image (Wang et al., Asilomar 2003, Eq. 7).
+
+    As many of the five scales as fit are compared, each half the last (`scale_count`), their exponents scaled to a sum
+    of 1; the product over the scales is taken per channel. An odd last row or column is left out of the next scale.
+
+    Args:
+        images: [V, C, H, W] in [0, 1], at least 11 pixels high and wide; 176 for all five scales.
+        references: [V, C, H, W] in [0, 1].
+        weights: [V, 1, H, W] in [0, 1], as for `ssim`; at coarser scales their means.
+
+    Raises:
+        ValueError: if the images are smaller than the window.
+    """
+    exponents = torch.tensor(SCALE_EXPONENTS[: scale_count(*images.shape[-2:])]).to(images)
+    shape, result = images.shape[:2], 1.0
+    if weights is not None:
+        images, references = images * weights, references * weights
+    # a channel is an image of its own, so that means are taken per channel
+    images, references = images.flatten(0, 1)[:, None], references.flatten(0, 1)[:, None]
+    weights = None if weights is None else weights.repeat_interleave(shape[1], dim=0)
+    for scale, exponent in enumerate(exponents / exponents.sum()):
+        luminance, similarity = _similarities(images, references, RADIUS, "valid", 1.0)
+        if scale == len(exponents) - 1:
+            similarity = luminance * similarity
+        seen = None if weights is None else weights[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
+        result = result * weighted_mean(similarity, seen).clamp(min=LEAST_SIMILARITY).pow(exponent)
+        images, references = F.avg_pool2d(images, 2), F.avg_pool2d(references, 2)
+        weights = None if weights is None else F.avg_pool2d(weights, 2)
+    return result.unflatten(0, shape).mean(1)
+
+
+def scale_count(height: int, width: int) -> int:
+    """How many scales `multi_scale_ssim` compares of images of this size.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    count = min((min(height, width) // SMALLEST).bit_length(), len(SCALE_EXPONENTS))
+    if count == 0:
+        raise ValueError(f"images of {height}x{width}; multi-scale SSIM needs {SMALLEST} pixels or more a side")
+    return count
 
 
 def weighted_mean(
@@ -73,12 +133,32 @@ def weighted_mean(
     return (values * weights).flatten(1).sum(1) / total.clamp(min=torch.finfo(values.dtype).tiny)
 
 
-def _blur(values: Float[Tensor, "moments views channels height width"]) -> Tensor:
-    """Gaussian means over the windows that lie inside the image, `RADIUS` fewer pixels on each side."""
-    offsets = torch.arange(-RADIUS, RADIUS + 1, device=values.device, dtype=values.dtype)
+def _similarities(
+    images: Float[Tensor, "views channels height width"],
+    references: Float[Tensor, "views channels height width"],
+    radius: int,
+    border: Border,
+    data_range: float,
+) -> tuple[Tensor, Tensor]:
+    """Of each window how alike the means are, and how alike contrast and structure."""
+    moments = torch.stack([images, references, images.square(), references.square(), images * references])
+    mean_x, mean_y, square_x, square_y, product = _blur(moments, radius, border)
+    luminance_floor, contrast_floor = (constant * data_range**2 for constant in STABILITY)
+    means = 2 * mean_x * mean_y + luminance_floor
+    covariance = 2 * (product - mean_x * mean_y) + contrast_floor
+    energies = mean_x.square() + mean_y.square() + luminance_floor
+    variances = square_x - mean_x.square() + square_y - mean_y.square() + contrast_floor
+    return means / energies, covariance / variances
+
+
+def _blur(values: Float[Tensor, "moments views channels height width"], radius: int, border: Border) -> Tensor:
+    """Gaussian means over the windows that lie inside the image, `radius` fewer pixels on each side, or over all."""
+    offsets = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
     window = torch.exp(-offsets.square() / (2 * SIGMA**2))
     window = window / window.sum()
     flat = values.flatten(0, 2)[:, None]
+    if border == "reflect":
+        flat = F.pad(flat, [radius] * 4, mode="reflect")
     return F.conv2d(F.conv2d(flat, window[None, None, :, None]), window[None, None, None, :])[:, 0].unflatten(
         0, values.shape[:3]
     )
