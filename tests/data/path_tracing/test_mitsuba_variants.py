@@ -47,6 +47,14 @@ def test_a_library_that_does_not_work_leaves_the_slower_variant(monkeypatch, tmp
         variants.choose_variant("llvm_ad_rgb")
 
 
+def test_the_probe_passes_where_rendering_works():
+    pytest.importorskip("mitsuba")
+    # the scalar variant, because it works everywhere
+    probe = variants.PROBE.replace("llvm_ad_rgb", "scalar_rgb")
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_probe_that_dies_counts_as_no_library(monkeypatch, tmp_path):
     pytest.importorskip("mitsuba")
     monkeypatch.setattr(variants, "PROBE", "import os; os.abort()")

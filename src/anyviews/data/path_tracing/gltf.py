@@ -74,5 +74,7 @@ def _chunks(path: Path) -> tuple[dict, bytes]:
     data = path.read_bytes()
     if data[:4] != b"glTF" or len(data) < 20:
         raise UnusableObjectError("unreadable", f"{path} does not begin as a .glb file")
-    length = struct.unpack_from("<I", data, 12)[0]
+    whole, length = struct.unpack_from("<II", data, 8)
+    if len(data) < whole:
+        raise UnusableObjectError("unreadable", f"{path} is cut short: {len(data)} of {whole} bytes are there")
     return json.loads(data[20 : 20 + length]), data[20 + length + 8 :]

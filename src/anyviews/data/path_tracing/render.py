@@ -111,7 +111,7 @@ def _maps(mitsuba: ModuleType, scene: Any, parts: Sequence[Part], camera: Camera
     rays = channels.flatten(1).T
     hit = rays[:, -1] > 0
     surface = rays.new_zeros(len(rays), 8)  # normal, base colour, roughness, metallic
-    surface[hit] = _surfaces(rays[hit], parts, camera)
+    surface[hit] = _surfaces(rays[hit], parts, shape_numbers(mitsuba, scene), camera)
     surface, covered = _pixel_means(surface, hit, height, width)
     depth = torch.where(hit, (rays[:, :3] - camera.centers) @ camera.rotation[:, 2], 0)
     centre = slice(MAP_RAYS // 2, None, MAP_RAYS)
@@ -125,14 +125,28 @@ def _maps(mitsuba: ModuleType, scene: Any, parts: Sequence[Part], camera: Camera
     }
 
 
-def _surfaces(rays: Float[Tensor, "rays channels"], parts: Sequence[Part], camera: Cameras) -> Float[Tensor, "rays 8"]:
+def shape_numbers(mitsuba: ModuleType, scene: Any) -> list[int]:
+    """What the AOV shape_index holds for each shape of a scene, in their order."""
+    if mitsuba.variant().startswith("scalar"):
+        return [index + 1 for index in range(len(scene.shapes()))]
+    import drjit
+
+    # just-in-time compiled variants number all shapes that were ever made in the process
+    return np.array(drjit.reinterpret_array(mitsuba.UInt32, scene.shapes_dr())).tolist()
+
+
+def _surfaces(
+    rays: Float[Tensor, "rays channels"], parts: Sequence[Part], numbers: Sequence[int], camera: Cameras
+) -> Float[Tensor, "rays 8"]:
     """Normal, linear base colour, roughness and metallic where rays meet a surface."""
     position, normal, along, uv, albedo, shape = rays.split(CHANNELS, dim=1)
     tangent_normal = normal.new_tensor([0.0, 0.0, 1.0]).repeat(len(rays), 1)
-    material = normal.new_empty(len(rays), 2)
-    owners = shape[:, 0].round().long() - 1
-    for index in owners.unique().tolist():
-        part, mine = parts[index], owners == index
+    material = normal.new_full((len(rays), 2), float("nan"))
+    owners = shape[:, 0].round().long()
+    for part, number in zip(parts, numbers, strict=True):
+        mine = owners == number
+        if not mine.any():
+            continue
         for column, texture in enumerate((part.material.roughness, part.material.metallic)):
             material[mine, column] = texture_lookup(shown(texture, part), uv[mine])[:, 0]
         if part.material.normal_map is not None and part.uv is not None:

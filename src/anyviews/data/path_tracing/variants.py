@@ -31,9 +31,9 @@ PROBE_SECONDS = 120
 PROBE = """
 import mitsuba
 mitsuba.set_variant("llvm_ad_rgb")
-scene = mitsuba.load_dict({"type": "scene", "shape": {"type": "sphere"}, "light": {"type": "constant"},
-    "integrator": {"type": "path"}, "sensor": {"type": "perspective", "film": {"type": "hdrfilm", "width": 4,
-    "height": 4, "rfilter": {"type": "box"}}}})
+film = {"type": "hdrfilm", "width": 4, "height": 4, "rfilter": {"type": "box"}}
+scene = mitsuba.load_dict({"type": "scene", "ball": {"type": "sphere", "center": [0, 0, 4]},
+    "light": {"type": "constant"}, "integrator": {"type": "path"}, "sensor": {"type": "perspective", "film": film}})
 image = mitsuba.render(scene, spp=1).numpy()
 assert image.shape == (4, 4, 3) and 0 < image.mean() < 2
 """

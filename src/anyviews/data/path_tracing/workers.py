@@ -10,6 +10,10 @@ from typing import Any
 from .problems import UnusableObjectError
 
 
+# A process can be killed while it starts; one that fails as often fails always.
+START_ATTEMPTS = 3
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a job.
@@ -96,13 +100,16 @@ class _Worker:
 
     def _await(self) -> None:
         """Until the process is there; what it imports takes seconds, which are not the job's."""
-        if self.ready:
-            return
-        try:
-            self.connection.recv()
-        except EOFError as error:
-            raise RuntimeError("a process could not be started; its own error stands above") from error
-        self.ready = True
+        for _ in range(START_ATTEMPTS):
+            if self.ready:
+                return
+            try:
+                self.ready = self.connection.recv()
+            except (EOFError, OSError):
+                self.end()
+                self._begin()
+        if not self.ready:
+            raise RuntimeError("no process could be started; its own error stands above")
 
     def finish(self, timeout: float) -> Outcome:
         """The outcome of the job, whose connection has something to say or whose time is up."""
@@ -128,7 +135,7 @@ class _Worker:
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
     """Do jobs until the other side is gone."""
-    connection.send("ready")
+    connection.send(True)
     while True:
         try:
             job = connection.recv()
