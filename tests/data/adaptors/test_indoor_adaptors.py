@@ -131,7 +131,7 @@ def fisheye(pose, lens, points):
 
 def write_scannetpp(folder, undistorted_depth=False):
     """A scene of ScanNet++: nerfstudio's turned world, masks that are no objects, and depth through the fisheye."""
-    lens = {"fl_x": 62.0, "fl_y": 62.5, "cx": 63.0, "cy": 47.0, "k1": 0.1, "k2": -0.03, "k3": 0.004, "k4": 0.0}
+    lens = {"fl_x": 80.0, "fl_y": 80.5, "cx": 63.0, "cy": 47.0, "k1": -0.15, "k2": 0.02, "k3": 0.004, "k4": 0.0}
     lens = {**lens, "w": 128, "h": 96, "camera_model": "OPENCV_FISHEYE"}
     ideal = {"fl_x": 48.0, "fl_y": 48.0, "cx": 48.0, "cy": 32.0, "w": 96, "h": 64, "camera_model": "PINHOLE"}
     frames = []

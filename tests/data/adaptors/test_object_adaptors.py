@@ -276,21 +276,24 @@ def test_stanford_orb(tmp_path, hdr):
 
 def test_stanford_orb_novel_light(tmp_path):
     frames, angle, _ = write_orb(tmp_path, "teapot_scene001", hdr=False)
-    write_orb(tmp_path, "teapot_scene006", hdr=False)
-    novel = [{**frame, "camera_angle_x": angle, "scene_name": "teapot_scene006"} for frame in frames]
+    others = ("teapot_scene002", "teapot_scene006")
+    for other in others:
+        write_orb(tmp_path, other, hdr=False)
+    novel = [{**frame, "camera_angle_x": angle, "scene_name": other} for frame in frames for other in others]
     path = tmp_path / "blender_LDR" / "teapot_scene001" / "transforms_novel.json"
     path.write_text(json.dumps({"frames": novel}))
-    adaptor = open_adaptor("stanford-orb", tmp_path, split="novel", views_per_sample=2)
-    (sample,) = adaptor
-    assert sample.key == "teapot_scene001/teapot_scene006"
-    assert sample.environment is not None
-    assert_points_seen(sample.views, depth_tolerance=1e-3)
+    samples = list(open_adaptor("stanford-orb", tmp_path, split="novel"))
+    assert [sample.key for sample in samples] == [f"teapot_scene001/{other}" for other in others]
+    for sample in samples:
+        assert sample.views.names == ("test/0000", "test/0001", "test/0002")
+        assert sample.environment is not None
+        assert_points_seen(sample.views, depth_tolerance=1e-3)
 
     for path in (tmp_path / "ground_truth").rglob("env_map/*.exr"):
         path.write_bytes(b"broken")
     adaptor = open_adaptor("stanford-orb", tmp_path)
-    assert [sample.environment for sample in adaptor] == [None, None]
-    assert [problem.frame for problem in adaptor.problems] == ["environment", "environment"]
+    assert [sample.environment for sample in adaptor] == [None, None, None]
+    assert [problem.frame for problem in adaptor.problems] == ["environment"] * 3
     adaptor = open_adaptor("stanford-orb", tmp_path, light=False)
-    assert len(list(adaptor)) == 2
+    assert len(list(adaptor)) == 3
     assert adaptor.problems == []
