@@ -62,6 +62,7 @@ class MVDust3rSkip(nn.Module):
                 MVDust3rSkipLayer(width, 3, 3, activate=False),
             ]
         )
+        self.layers[-1].conv.starts_at_zero = True
 
     def forward(self, maps: Float[Tensor, "views 6 height width"]) -> Float[Tensor, "views 3 height width"]:
         maps = maps.contiguous(memory_format=torch.channels_last)

@@ -51,7 +51,6 @@ class MVDust3rDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: MVDust3rPlusConfig, starts_as_identity: bool = False):
         super().__init__()
         width, num_heads, eps = config.decoder_hidden_size, config.decoder_num_heads, config.layer_norm_eps
-        self.starts_as_identity = starts_as_identity
         self.self_norm = nn.LayerNorm(width, eps=eps)
         self.self_attention = MVDust3rSelfAttention(config, width, num_heads)
         self.cross_norm = nn.LayerNorm(width, eps=eps)
@@ -59,6 +58,8 @@ class MVDust3rDecoderLayer(GradientCheckpointingLayer):
         self.cross_attention = MVDust3rCrossAttention(config, width, num_heads)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
         self.mlp = MVDust3rMLP(width, config.mlp_ratio)
+        for linear in (self.self_attention.out, self.cross_attention.out, self.mlp.down):
+            linear.starts_at_zero = starts_as_identity
 
     def forward(
         self,

@@ -17,8 +17,8 @@ from transformers.utils import ModelOutput
 from ..strict_loading import StrictLoadingMixin
 from .attention_mvdust3r import Rotation, rotary_tables
 from .configuration_mvdust3r import MVDust3rPlusConfig
-from .heads_mvdust3r import MVDust3rGaussianHead, MVDust3rPointHead, MVDust3rSkip
-from .layers_mvdust3r import MVDust3rDecoder, MVDust3rDecoderLayer, MVDust3rEncoderLayer
+from .heads_mvdust3r import MVDust3rGaussianHead, MVDust3rPointHead
+from .layers_mvdust3r import MVDust3rDecoder, MVDust3rEncoderLayer
 
 
 @dataclass
@@ -199,9 +199,13 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Xavier weights and no biases; called for the parts of a module before the module itself."""
+        """Xavier weights and no biases; layers whose branch is to start as nothing are zero."""
         if isinstance(module, nn.Linear | nn.Conv2d):
-            init.xavier_uniform_(module.weight)
+            # the mark is on the layer itself: transformers skips modules that own no parameters
+            if getattr(module, "starts_at_zero", False):
+                init.zeros_(module.weight)
+            else:
+                init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
@@ -211,8 +215,3 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, MVDust3rDecoderLayer) and module.starts_as_identity:
-            for linear in (module.self_attention.out, module.cross_attention.out, module.mlp.down):
-                init.zeros_(linear.weight)
-        elif isinstance(module, MVDust3rSkip):
-            init.zeros_(module.layers[-1].conv.weight)
