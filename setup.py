@@ -12,6 +12,9 @@ CORE = [
     "accelerate>=1.15",
     "peft>=0.21",
     "datasets>=5.2",
+    "filelock>=3.12",
+    "fsspec>=2024.2",
+    "pyarrow>=21",
     "huggingface-hub>=2.4",
     "safetensors>=0.6",
     "jaxtyping>=0.3",
@@ -31,7 +34,7 @@ EXTRAS = {
     "train": ["torchdata>=0.11", "tensorboard>=2.16", "jinja2>=3.1"],
     "evaluate": ["evaluate>=0.4.6"],
     "gsplat": ["gsplat>=1.5.3"],
-    "data": ["mitsuba>=3.6", "openexr>=3.3"],  # rendering meshes into samples; .exr files
+    "data": ["mitsuba>=3.6", "openexr>=3.3", "h5py>=3.10"],  # meshes into samples; .exr files; HDF5 indices
     "xformers": ["xformers>=0.0.30"],
 }
 EXTRAS["dev"] = [

@@ -8,6 +8,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anyviews.data import open_samples
 from anyviews.data.procedural import HELD_OUT_SEED_START, SCENE_SEED_END, ProceduralSamples
+from anyviews.environment import Environment
+from anyviews.formats.hdr import write_environment
 
 
 OPTIONS = {"views": 2, "height": 8, "width": 8, "samples": 1, "block": 3, "repeats": 2}
@@ -121,4 +123,14 @@ def test_errors_name_the_argument():
     with pytest.raises(ValueError, match="rank 2 is outside a world of 2"):
         ProceduralSamples(rank=2, world_size=2)
     with pytest.raises(ValueError, match=r"taken with 4 readers .* but there are 1"):
-        ProceduralSamples().load_state_dict({"block": 0, "offset": 0, "streams": 4})
+        ProceduralSamples().load_state_dict({"block": 0, "offset": 0, "readers": 4})
+
+
+def test_objects_under_given_light(tmp_path):
+    write_environment(Environment(torch.ones(3, 8, 16)), tmp_path / "white.hdr")
+    options = {"views": 1, "height": 16, "width": 16, "block": 2}
+    sample = next(iter(ProceduralSamples("object", environments=[tmp_path / "white.hdr"], **options)))
+    light = sample.environment.radiance
+    assert torch.allclose(light, light.mean().expand_as(light), rtol=1e-3)
+    with pytest.raises(ValueError, match="environments light objects"):
+        ProceduralSamples("room", environments=[tmp_path / "white.hdr"])

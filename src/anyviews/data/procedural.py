@@ -1,12 +1,15 @@
 """Endless training scenes, rendered on the fly by the procedural world."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
+from ..formats.hdr import read_environment
 from ..scene import Scale
+from .readers import check_rank, check_readers, current_reader
 from .samples import Sample, derive_seed, seeded_permutation
 from .world import WorldKind, render_world
 
@@ -47,6 +50,7 @@ class ProceduralSamples(IterableDataset):
         maps: whether samples carry radiance, normals, materials and environments; without them rendering is faster.
         metric: apartments in metres, rather than in a random unit per scene.
         trajectory: of apartments: "walk", "star", "tree", or "any" by scene.
+        environments: .hdr or .exr files to light objects with, instead of random light.
         transform: applied to each sample in the worker.
 
     Raises:
@@ -71,18 +75,22 @@ class ProceduralSamples(IterableDataset):
         maps: bool = False,
         metric: bool = False,
         trajectory: str = "any",
+        environments: Sequence[Path | str] = (),
         transform: Callable[[Sample], Any] | None = None,
     ):
         super().__init__()
         if split not in SPLIT_SEED_STARTS:
             raise ValueError(f"split {split!r} is unknown; procedural scenes have {sorted(SPLIT_SEED_STARTS)}")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} is outside a world of {world_size}; accepted are 0 to {world_size - 1}")
+        check_rank(rank, world_size)
         if kind != "apartment" and (metric or trajectory != "any"):
             raise ValueError(
                 f"metric and trajectory are for apartments; {kind!r} has a random unit and its own cameras"
             )
+        if kind != "object" and environments:
+            raise ValueError(f"environments light objects; {kind!r} has its own light")
         self.options = {"metric": metric, "trajectory": trajectory} if kind == "apartment" else {}
+        if environments:
+            self.options["environments"] = [read_environment(path) for path in environments]
         self.scale: Scale = "metric" if metric else "relative"
         self.maps = maps
         self.kind, self.views, self.height, self.width = kind, views, height, width
@@ -91,15 +99,9 @@ class ProceduralSamples(IterableDataset):
         self.device, self.transform = device, transform
         self._block_index, self._offset, self._resumed = 0, 0, False
 
-    def _stream(self) -> tuple[int, int]:
-        """Index of this worker among the workers of all ranks, and their number."""
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        return self.rank * workers + worker, self.world_size * workers
-
     def state_dict(self) -> dict[str, int]:
-        """Where the next sample stands: block of this stream, offset in it, and the number of streams."""
-        return {"block": self._block_index, "offset": self._offset, "streams": self._stream()[1]}
+        """Where the next sample stands: block of this stream, offset in it, and the number of readers."""
+        return {"block": self._block_index, "offset": self._offset, "readers": self._readers()[1]}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a state at the next `iter`.
@@ -108,13 +110,11 @@ class ProceduralSamples(IterableDataset):
             ValueError: if the state was taken with another number of processes or workers, which share the scenes
                 differently.
         """
-        streams = self._stream()[1]
-        if state["streams"] != streams:
-            raise ValueError(
-                f"this state was taken with {state['streams']} readers (processes x workers) but there are {streams}; "
-                "resume with the same number, or start the data afresh with another seed"
-            )
+        check_readers(state, self._readers()[1])
         self._block_index, self._offset, self._resumed = state["block"], state["offset"], True
+
+    def _readers(self) -> tuple[int, int]:
+        return current_reader(self.rank, self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Does nothing: the stream is endless and has no epochs; here so that all sources are driven alike."""
@@ -129,11 +129,11 @@ class ProceduralSamples(IterableDataset):
         if not self._resumed:
             self._block_index, self._offset = 0, 0
         self._resumed = False
-        return self._samples(*self._stream())
+        return self._samples(*self._readers())
 
-    def _samples(self, stream: int, streams: int) -> Iterator[Any]:
+    def _samples(self, reader: int, readers: int) -> Iterator[Any]:
         while True:
-            block_index = self._block_index * streams + stream
+            block_index = self._block_index * readers + reader
             scene_seeds = self.scene_seeds(block_index)
             size = (self.views, self.height, self.width)
             how = (self.kind, self.device, self.samples, self.maps)

@@ -122,10 +122,10 @@ def read_colmap(
         ValueError: if a camera model, a camera or a photo cannot be used; the message names it.
     """
     model = _require_model(folder)
-    cameras, posed = _read_model(model)
+    cameras, posed = read_model(model)
     if not posed:
         raise ValueError(f"{model} has no posed images; give a reconstruction with at least one")
-    images_folder = Path(images) if images is not None else _images_folder(Path(folder), model)
+    images_folder = Path(images) if images is not None else default_images_folder(Path(folder), model)
     photos = []
     for image in sorted(posed, key=lambda image: image.name):
         if image.camera_id not in cameras:
@@ -227,7 +227,7 @@ def _require_model(folder: Path | str) -> Path:
     return model
 
 
-def _images_folder(folder: Path, model: Path) -> Path:
+def default_images_folder(folder: Path, model: Path) -> Path:
     for candidate in (folder, model, model.parent, model.parent.parent):
         if (candidate / "images").is_dir():
             return candidate / "images"
@@ -238,7 +238,7 @@ def _suffix(model: Path) -> str:
     return ".bin" if (model / "cameras.bin").is_file() and (model / "images.bin").is_file() else ".txt"
 
 
-def _read_model(model: Path) -> tuple[dict[int, ColmapCamera], list[ColmapImage]]:
+def read_model(model: Path) -> tuple[dict[int, ColmapCamera], list[ColmapImage]]:
     if _suffix(model) == ".bin":
         return dict(_binary_cameras(model / "cameras.bin")), list(_binary_images(model / "images.bin"))
     return dict(_text_cameras(model / "cameras.txt")), list(_text_images(model / "images.txt"))

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..environment import Environment
+from .exr import read_exr
 from .files import new_file
 
 
@@ -41,7 +42,7 @@ def read_environment(path: Path | str) -> Environment:
     suffix = path.suffix.lower()
     if suffix not in (".hdr", ".exr"):
         raise ValueError(f"{path}: environments are read from .hdr and .exr files, not from {suffix or 'this'}")
-    radiance = decode_hdr(path.read_bytes(), str(path)) if suffix == ".hdr" else _read_exr(path)
+    radiance = decode_hdr(path.read_bytes(), str(path)) if suffix == ".hdr" else read_exr(path, ("RGB",))
     try:
         return Environment(radiance).validate()
     except ValueError as error:
@@ -125,25 +126,6 @@ def decode_hdr(data: bytes, name: str = "the .hdr data") -> Float[Tensor, "3 hei
     if exposure != 1:
         linear = (linear / exposure).astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(linear.transpose(2, 0, 1)))
-
-
-def _read_exr(path: Path) -> Float[Tensor, "3 height width"]:
-    """Red, green and blue of an .exr file."""
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise ImportError(
-            f'{path}: .exr files need OpenEXR: pip install "anyviews[data]", or convert to .hdr'
-        ) from error
-    try:
-        channels = OpenEXR.File(str(path), separate_channels=True).channels()
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as .exr: {error}") from error
-    missing = [channel for channel in "RGB" if channel not in channels]
-    if missing:
-        raise ValueError(f"{path} has the channels {sorted(channels)}; R, G and B are needed")
-    pixels = np.stack([np.asarray(channels[channel].pixels, dtype=np.float32) for channel in "RGB"])
-    return torch.from_numpy(pixels)
 
 
 def _exposure(header: str, name: str) -> float:

@@ -54,12 +54,12 @@ def read_transforms_json(
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     content = read_json(path)
-    undo = _undo_applied(content, path)
+    undo = undo_applied(content, path)
     photos = []
     for index, frame in enumerate(json_frames(content, path)):
         name = frame_text(frame, "file_path", f"{path}: frame {index}")
         # what a frame says itself goes before what the file says for all
-        photos.append(_photo(path, {**content, **frame}, f"{path}: frame {index} ({name})", undo))
+        photos.append(frame_photo(path, {**content, **frame}, f"{path}: frame {index} ({name})", undo))
     views = load_photos(photos, size, select)
     warn_about_unposed(photos)
     return views
@@ -110,7 +110,7 @@ def write_transforms_json(views: Views, folder: Path | str, overwrite: bool = Fa
         write_json(content, temporary / FILE_NAME)
 
 
-def _undo_applied(content: dict[str, Any], path: Path) -> tuple[Tensor, float]:
+def undo_applied(content: dict[str, Any], path: Path) -> tuple[Tensor, float]:
     """The inverse of applied_transform [4, 4], and applied_scale."""
     scale = frame_number({"applied_scale": 1.0, **content}, "applied_scale", str(path), positive=True)
     if "applied_transform" not in content:
@@ -121,7 +121,7 @@ def _undo_applied(content: dict[str, Any], path: Path) -> tuple[Tensor, float]:
     return invert_rigid(moved.camera_to_world), scale
 
 
-def _photo(path: Path, values: dict[str, Any], label: str, undo: tuple[Tensor, float]) -> Photo:
+def frame_photo(path: Path, values: dict[str, Any], label: str, undo: tuple[Tensor, float]) -> Photo:
     _check_model(values, label)
     name = values["file_path"]
     file = _find_file(path.parent, name, label)

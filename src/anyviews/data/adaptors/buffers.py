@@ -28,12 +28,13 @@ from torch import Tensor
 from ...cameras import Cameras
 from ...color import srgb_from_linear
 from ...environment import Environment
+from ...formats.exr import read_exr
 from ...formats.json_files import frame_number, read_json
 from ...formats.photos import Photo, load_photos
 from ...views import Views
 from .adaptor import Adaptor, Frame, Reading
 from .environments import from_blender, turned_environment
-from .files import find_photo, read_depth, read_exr, read_picture, subfolders
+from .files import find_photo, read_depth, read_picture, subfolders
 
 
 RGB = (("R", "G", "B"),)

@@ -3,9 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from ...formats.colmap import _images_folder as default_images
-from ...formats.colmap import _read_model as read_model
-from ...formats.colmap import find_colmap
+from ...formats.colmap import default_images_folder, find_colmap, read_model
 from ...formats.photos import Photo, load_photos
 from .adaptor import Adaptor, Frame, Reading
 from .files import subfolders
@@ -38,7 +36,7 @@ class ColmapAdaptor(Adaptor):
     def frames(self, scene: str) -> list[Frame]:
         folder = self.folder if find_colmap(self.folder) is not None else self.folder / scene
         model = find_colmap(folder)
-        images = folder / self.images if self.images else default_images(folder, model)
+        images = folder / self.images if self.images else default_images_folder(folder, model)
         cameras, posed = read_model(model)
         frames = []
         for image in sorted(posed, key=lambda image: image.name):

@@ -25,13 +25,14 @@ import torch.nn.functional as F
 from ...cameras import Cameras
 from ...color import srgb_from_linear
 from ...environment import Environment
+from ...formats.exr import read_exr
 from ...formats.json_files import frame_matrix, frame_number, frame_text, json_frames, read_json
 from ...formats.photos import Photo, load_photos, read_size
 from ...views import Views
 from .adaptor import READING_ERRORS, Adaptor, Frame, Reading
 from .buffers import RGB
 from .environments import from_camera, turned_environment
-from .files import find_photo, known_depth, read_exr, read_npy, read_picture, subfolders
+from .files import find_photo, known_depth, read_npy, read_picture, subfolders
 from .maps import pinhole, sampled
 
 

@@ -9,10 +9,7 @@ import torch
 
 from ...formats.json_files import frame_text, json_frames
 from ...formats.photos import Photo, load_photos
-
-# the reader of whole folders keeps these to itself
-from ...formats.transforms_json import _photo as frame_photo
-from ...formats.transforms_json import _undo_applied as undo_applied
+from ...formats.transforms_json import frame_photo, undo_applied
 from ...views import Views
 from .adaptor import READING_ERRORS, Frame
 from .files import read_depth
