@@ -35,5 +35,5 @@ def denoised(
     color, albedo, normal = (
         np.ascontiguousarray(values.permute(1, 2, 0).numpy(), np.float32) for values in (light, base_color, normals)
     )
-    clean = pyoidn.denoise(color, albedo=albedo, normal=normal, hdr=True)
+    clean = pyoidn.denoise(color, albedo=albedo, normal=normal, hdr=True, clean_aux=True)
     return torch.from_numpy(np.array(clean)).permute(2, 0, 1).clamp(min=0)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...cameras import Cameras
-from ...color import srgb_from_linear
+from ...color import linear_from_srgb, srgb_from_linear
 from ...environment import Environment
 from ...views import Views
 from .denoise import denoised
@@ -93,7 +93,7 @@ def _view(
     if not (maps["depths"] > 0).any():
         raise UnusableObjectError("invisible", "a view does not see the object: its surface is thinner than a pixel")
     if denoise:
-        light = denoised(light, maps["base_colors"] * alpha, maps["normals"])
+        light = denoised(light, linear_from_srgb(maps["base_colors"]) * alpha, maps["normals"])
     behind = _background(environment, camera, background)
     return {"radiance": light + (1 - alpha) * behind, "masks": alpha, **maps}
 
