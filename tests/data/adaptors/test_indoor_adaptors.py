@@ -276,7 +276,7 @@ def test_habitat_index_in_h5(tmp_path, monkeypatch):
 
 def test_habitat_records_from_h5(tmp_path):
     h5py = pytest.importorskip("h5py", reason="reading dps_train.h5 needs h5py")
-    text = json.dumps(trajectory(tmp_path / "00800", strips=True)).encode()
+    text = json.dumps(trajectory(tmp_path, strips=True)).encode()
     with h5py.File(tmp_path / "dps_train.h5", "w") as file:
         file.create_dataset("json_strs", data=np.array([text, text], dtype=f"S{len(text) + 7}"), compression="gzip")
     samples = list(open_adaptor("habitat", tmp_path))
