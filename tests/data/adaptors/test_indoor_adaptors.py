@@ -270,7 +270,7 @@ def test_habitat_agrees_with_the_published_loader(tmp_path, repository):
 def test_habitat_index_in_h5(tmp_path, monkeypatch):
     (tmp_path / "dps_train.h5").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match="pip install h5py"):
+    with pytest.raises(ImportError, match=r"pip install \"anyviews\[data\]\""):
         list(open_adaptor("habitat", tmp_path))
 
 

@@ -108,7 +108,7 @@ def _read_h5(path: Path) -> list[bytes]:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f"{path}: .h5 files need h5py: pip install h5py") from error
+        raise ImportError(f'{path}: .h5 files need h5py: pip install "anyviews[data]"') from error
     with h5py.File(path, "r") as file:
         return list(file["json_strs"][:].reshape(-1))
 
