@@ -11,12 +11,13 @@ from scenes import HEIGHT, VIEWS, WIDTH, Page, write_checkpoint, write_scene
 
 from anyviews.cameras import Cameras
 from anyviews.cli.main import main
-from anyviews.evaluation.metrics import absolute_relative_error, psnr
+from anyviews.evaluation.depth_metrics import absolute_relative_error
 from anyviews.formats import load_views
 from anyviews.formats.cameras_json import write_cameras_json
 from anyviews.formats.depth_png import read_depth_folder
 from anyviews.formats.npz import read_npz
 from anyviews.geometry.paths import interpolate
+from anyviews.rendering.image_quality import psnr
 from anyviews.views import Views
 
 

@@ -12,12 +12,13 @@ from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
 from ..cameras import Cameras
-from ..evaluation.metrics import depth_scores, psnr
+from ..evaluation.depth_metrics import depth_scores
 from ..formats import load_views, save_scene
 from ..formats.image_folder import png_names
 from ..geometry.context import nearest_cameras
 from ..geometry.paths import interpolate, orbit, spiral
 from ..pipelines import MVGDPipeline
+from ..rendering.image_quality import psnr
 from ..scene import Scene
 from ..views import Views
 

@@ -13,8 +13,9 @@ from ..data.samples import seeded_permutation
 from ..data.world import render_world
 from ..geometry.context import nearest_cameras
 from ..pipelines import MVGDPipeline
+from ..rendering.image_quality import psnr
 from ..views import Views
-from .metrics import depth_scores, psnr
+from .depth_metrics import depth_scores
 from .pictures import grid_picture
 
 

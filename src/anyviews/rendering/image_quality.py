@@ -88,27 +88,31 @@ def multi_scale_ssim(
     Args:
         images: [V, C, H, W] in [0, 1], at least 11 pixels high and wide; 176 for all five scales.
         references: [V, C, H, W] in [0, 1].
-        weights: [V, 1, H, W] in [0, 1], as for `ssim`; at coarser scales their means.
+        weights: [V, 1, H, W] in [0, 1], as for `ssim`; at coarser scales their means. A scale at which nothing of an
+            image counts is left out of it; an image of which nothing counts at all gets 1.
 
     Raises:
         ValueError: if the images are smaller than the window.
     """
-    exponents = torch.tensor(SCALE_EXPONENTS[: scale_count(*images.shape[-2:])]).to(images)
-    shape, result = images.shape[:2], 1.0
+    exponents, shape = SCALE_EXPONENTS[: scale_count(*images.shape[-2:])], images.shape[:2]
+    logarithms, total = images.new_zeros(images.shape[:2].numel()), images.new_zeros(images.shape[:2].numel())
     if weights is not None:
         images, references = images * weights, references * weights
     # a channel is an image of its own, so that means are taken per channel
     images, references = images.flatten(0, 1)[:, None], references.flatten(0, 1)[:, None]
     weights = None if weights is None else weights.repeat_interleave(shape[1], dim=0)
-    for scale, exponent in enumerate(exponents / exponents.sum()):
+    for scale, exponent in enumerate(exponents):
         luminance, similarity = _similarities(images, references, RADIUS, "valid", 1.0)
         if scale == len(exponents) - 1:
             similarity = luminance * similarity
         seen = None if weights is None else weights[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
-        result = result * weighted_mean(similarity, seen).clamp(min=LEAST_SIMILARITY).pow(exponent)
+        counts = torch.ones_like(total) if seen is None else (seen.flatten(1).amax(1) > 0).to(total)
+        total = total + exponent * counts
+        term = weighted_mean(similarity, seen).clamp(min=LEAST_SIMILARITY).log()
+        logarithms = logarithms + exponent * counts * term
         images, references = F.avg_pool2d(images, 2), F.avg_pool2d(references, 2)
         weights = None if weights is None else F.avg_pool2d(weights, 2)
-    return result.unflatten(0, shape).mean(1)
+    return (logarithms / total.clamp(min=LEAST_SIMILARITY)).exp().unflatten(0, shape).mean(1)
 
 
 def scale_count(height: int, width: int) -> int:
