@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 import trimesh
 from damaged_files import assert_refused, truncations
+from PIL import Image
 
 from anyviews.color import linear_from_srgb
 from anyviews.formats.glb import write_glb
@@ -165,3 +166,15 @@ def test_damage_is_found(tmp_path, mesh, ending):
     for kind, message in (("gone.glb", "does not exist"), ("a.stl", "is no mesh file; accepted are .glb, .obj, .ply")):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             read_mesh(tmp_path / kind)
+
+
+def test_a_seam_of_a_texture_keeps_both_colors(tmp_path):
+    Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)).resize((64, 32), 0).save(tmp_path / "map.png")
+    (tmp_path / "box.mtl").write_text("newmtl paint\nmap_Kd map.png\n")
+    corners = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0.2 0.5\nvt 0.8 0.5\n"
+    faces = "usemtl paint\nf 1/1 2/1 3/1\nf 1/2 3/2 4/2\n"
+    (tmp_path / "box.obj").write_text("mtllib box.mtl\n" + corners + faces)
+    mesh = read_mesh(tmp_path / "box.obj")
+    red, blue = mesh.vertex_colors[mesh.faces]
+    assert torch.equal(red, torch.tensor([1.0, 0.0, 0.0]).expand(3, 3))
+    assert torch.equal(blue, torch.tensor([0.0, 0.0, 1.0]).expand(3, 3))

@@ -97,6 +97,9 @@ def _load(path: Path) -> Mesh:
         scene = trimesh.load_scene(_glb_parts(path), process=False)
     else:
         scene = trimesh.load_scene(path, process=False, maintain_order=True)
+        if any(part.visual.kind == "texture" for part in scene.geometry.values()):
+            # kept in order, a vertex on a seam of the texture would get one coordinate in place of two
+            scene = trimesh.load_scene(path, process=False)
     nodes = [scene.graph[node] for node in scene.graph.nodes_geometry]
     parts = [_part(scene.geometry[name], place) for place, name in nodes if hasattr(scene.geometry[name], "faces")]
     if not parts:
