@@ -59,3 +59,15 @@ def mean_score(scores: Iterable[Score]) -> Score:
     defined = [score.value for score in scores if not math.isnan(score.value)]
     mean = sum(defined) / len(defined) if defined else math.nan
     return replace(scores[0], value=mean).stating(results=len(scores), undefined=len(scores) - len(defined))
+
+
+def mean_scores(results: Iterable[dict[str, Score]]) -> dict[str, Score]:
+    """`mean_score` of each metric of the first result, which all of them must have."""
+    results = list(results)
+    return {name: mean_score(result[name] for result in results) for name in results[0]} if results else {}
+
+
+def values_and_protocols(scores: dict[str, Score]) -> dict:
+    """For tools that want plain numbers: each value by its name, and under "protocols" all else."""
+    described = {name: {**score.protocol, "unit": score.unit} for name, score in scores.items()}
+    return {**{name: score.value for name, score in scores.items()}, "protocols": described}

@@ -1,0 +1,96 @@
+"""The metrics load through `evaluate`, offline, and give the numbers of the functions behind them."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from strategies import random_cameras
+
+from anyviews.evaluation.depth_metrics import score_depths
+from anyviews.evaluation.image_metrics import score_images
+from anyviews.evaluation.point_metrics import score_points
+from anyviews.evaluation.pose_metrics import score_cameras
+
+
+@pytest.fixture
+def load(repository, tmp_path):
+    """One of our metrics with a cache of its own; `evaluate.load` itself writes to the user's."""
+    evaluate = pytest.importorskip("evaluate")
+
+    def loaded(name: str) -> evaluate.Metric:
+        spec = importlib.util.spec_from_file_location(name, repository / "utils" / "metrics" / name / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        (metric,) = (
+            value
+            for value in vars(module).values()
+            if getattr(value, "__module__", None) == name and isinstance(value, type)
+        )
+        return metric(cache_dir=str(tmp_path))
+
+    return loaded
+
+
+def test_images(load):
+    metric = load("image_scores")
+    images, references = (np.random.default_rng(i).integers(0, 256, (3, 24, 30, 3), dtype=np.uint8) for i in (0, 1))
+    for i in range(3):
+        metric.add_batch(predictions=[images[i]], references=[references[i]])
+    result = metric.compute(resize_filter="none")
+    tensors = (torch.tensor(values).movedim(-1, 1) / 255 for values in (images, references))
+    for name, score in score_images(*tensors).items():
+        assert result[name] == pytest.approx(score.value, abs=1e-5)
+    assert result["protocols"]["psnr"]["results"] == 3 and result["protocols"]["psnr"]["unit"] == "dB"
+    assert result["protocols"]["psnr"]["resize_filter"] == "none"
+    with pytest.raises(ValueError, match="not measured alike"):
+        metric.compute(predictions=[images[0], images[1, :12]], references=[references[0], references[1, :12]])
+
+
+def test_depths(load):
+    metric, references = load("depth_scores"), 1 + torch.rand(3, 1, 8, 9)
+    depths = references * (0.5 + torch.rand(3, 1, 8, 9))
+    arguments = {"predictions": depths[:, 0].numpy(), "references": references[:, 0].numpy()}
+    result = metric.compute(**arguments, alignment="median", unit="m")
+    for name, score in score_depths(depths, references, alignment="median").items():
+        assert result[name] == pytest.approx(score.value, abs=1e-6)
+    assert result["protocols"]["absrel"]["alignment"] == "median per view"
+    assert result["protocols"]["rmse"]["unit"] == "m"
+
+
+def test_points(load):
+    metric, points, references = load("point_scores"), torch.rand(2, 20, 3).double(), torch.rand(2, 30, 3).double()
+    arguments = {"predictions": points.numpy(), "references": references.numpy()}
+    result = metric.compute(**arguments, thresholds=[0.1])
+    single = [score_points(a, b, [0.1]) for a, b in zip(points, references, strict=True)]
+    for name in ("chamfer", "chamfer_squared", "f_score@0.1"):
+        assert result[name] == pytest.approx(sum(scores[name].value for scores in single) / 2)
+
+
+def test_cameras(load):
+    metric, cameras, references = load("camera_scores"), random_cameras(0, 2, 4), random_cameras(1, 2, 4)
+    poses = {"predictions": cameras.camera_to_world.numpy(), "references": references.camera_to_world.numpy()}
+    result = metric.compute(**poses)
+    single = [score_cameras(cameras[i], references[i]) for i in range(2)]
+    for name in ("rre", "rta@30", "maa@30", "auc@30", "ate"):
+        assert result[name] == pytest.approx(sum(scores[name].value for scores in single) / 2)
+    assert "focal_error" not in result
+
+
+def test_a_script_of_the_user_loads_the_folders(repository, tmp_path):
+    pytest.importorskip("evaluate")
+    names = ("image_scores", "depth_scores", "camera_scores", "point_scores")
+    code = (
+        "import evaluate\n"
+        f"for name in {names}:\n"
+        f"    metric = evaluate.load({str(repository / 'utils' / 'metrics')!r} + '/' + name)\n"
+        "print(metric.compute(predictions=[[[0.0, 0, 0]]], references=[[[0.0, 3, 4]]])['chamfer'])\n"
+    )
+    environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) == 5
