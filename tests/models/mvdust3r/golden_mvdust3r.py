@@ -67,10 +67,10 @@ def official_model(case: str) -> MVDust3rPlusModel:
     """The model of a case in evaluation mode."""
     full = not case.endswith("plain")
     weights = official_weights(gaussians=full, skip=full, fusion=CASES[case] > 1)
-    options = config_of_checkpoint(weights, head_dim=HEAD_DIM).to_diff_dict()
-    config = MVDust3rPlusConfig(**{**options, "num_references": CASES[case], "gaussian_colors": "head"})
+    options = config_of_checkpoint(weights, head_dim=HEAD_DIM, gaussian_colors="head").to_diff_dict()
+    config = MVDust3rPlusConfig(**{**options, "num_references": CASES[case]})
     model = MVDust3rPlusModel(config).eval()
-    model.load_state_dict(convert_mvdust3r_state_dict(weights))
+    model.load_state_dict(convert_mvdust3r_state_dict(weights, "head"))
     return model
 
 

@@ -44,7 +44,7 @@ def test_tokens_of_every_layer(case):
     hooks = [layer.register_forward_hook(record(name)) for name, layer in layers.items()]
     with torch.no_grad():
         encoded = model.encode(expected["images"])
-        model(expected["images"], all_paths=True)
+        model.decode(encoded, CASES[case], True, expected["images"].shape[-2:])
     for hook in hooks:
         hook.remove()
 

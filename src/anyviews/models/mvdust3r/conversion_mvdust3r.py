@@ -9,8 +9,8 @@ from torch import Tensor
 from .configuration_mvdust3r import MVDust3rPlusConfig
 
 
-# Weights that the network never uses.
-DROPPED = ("mask_token",)
+# Weights that the network never uses: of masked pretraining, and the colours of Gaussians, which are those of pixels.
+UNUSED = ("mask_token", "downstream_GS_head.0.mlp_rgb.", "downstream_GS_head.1.mlp_rgb.")
 
 # References are not recorded in a checkpoint; the authors always use four.
 REFERENCES_WITH_FUSION = 4
@@ -52,7 +52,7 @@ GAUSSIAN_MLPS = {"mlp_rgb": "color", "mlp_opacity": "opacity", "mlp_scale2": "sc
 
 
 def config_of_checkpoint(
-    state_dict: Mapping[str, Tensor], image_size: int = 224, head_dim: int = 64
+    state_dict: Mapping[str, Tensor], image_size: int = 224, head_dim: int = 64, gaussian_colors: str = "pixels"
 ) -> MVDust3rPlusConfig:
     """The configuration that the names and shapes of an official checkpoint imply.
 
@@ -60,6 +60,7 @@ def config_of_checkpoint(
         state_dict: its weights.
         image_size: side of the training images in pixels, which weights do not tell.
         head_dim: width of an attention head, which they do not tell either; it is 64 in every release.
+        gaussian_colors: "pixels", or "head" to predict them, which no release does.
 
     Raises:
         ValueError: if these are not weights of MV-DUSt3R, MV-DUSt3R+ or DUSt3R with linear heads.
@@ -99,12 +100,27 @@ def config_of_checkpoint(
     if options["use_gaussians"]:
         hidden, _ = shapes["downstream_GS_head.0.mlp_rgb.0.weight"]
         coefficients = shapes["downstream_GS_head.0.mlp_rgb.2.weight"][0] // (3 * patch_size**2)
-        options.update(gaussian_hidden_size=hidden, harmonics_degree=round(coefficients**0.5) - 1)
+        options.update(
+            gaussian_colors=gaussian_colors, gaussian_hidden_size=hidden, harmonics_degree=round(coefficients**0.5) - 1
+        )
     return MVDust3rPlusConfig(**options)
 
 
-def convert_mvdust3r_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unused_weights(state_dict: Mapping[str, Tensor], gaussian_colors: str = "pixels") -> list[str]:
+    """The weights of an official checkpoint that no part of the network runs."""
+    prefixes = UNUSED if gaussian_colors == "pixels" else UNUSED[:1]
+    return [key for key in state_dict if key.startswith(prefixes)]
+
+
+def convert_mvdust3r_state_dict(
+    state_dict: Mapping[str, Tensor], gaussian_colors: str = "pixels"
+) -> dict[str, Tensor]:
     """Official names to those of `MVDust3rPlusModel`; keys and values of cross-attention become one matrix.
+
+    Args:
+        state_dict: all weights of an official checkpoint.
+        gaussian_colors: "pixels" leaves the weights of predicted colours out, which no release uses; "head" keeps
+            them.
 
     Raises:
         ValueError: naming the keys that are not known.
@@ -112,9 +128,7 @@ def convert_mvdust3r_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, T
     parts: dict[str, list[Tensor]] = {}
     unknown = []
     # sorted: projk comes before projv
-    for key in sorted(state_dict):
-        if key in DROPPED:
-            continue
+    for key in sorted(state_dict.keys() - set(unused_weights(state_dict, gaussian_colors))):
         name = _converted_name(key)
         if name is None:
             unknown.append(key)

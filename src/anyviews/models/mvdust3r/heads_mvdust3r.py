@@ -65,7 +65,7 @@ class MVDust3rSkip(nn.Module):
         self.layers[-1].conv.starts_at_zero = True
 
     def forward(self, maps: Float[Tensor, "views 6 height width"]) -> Float[Tensor, "views 3 height width"]:
-        maps = maps.contiguous(memory_format=torch.channels_last)
+        maps = maps.to(self.layers[0].conv.weight.dtype, memory_format=torch.channels_last)
         for layer in self.layers:
             maps, statistics = layer(maps)
             if statistics is not None:
@@ -101,7 +101,7 @@ class MVDust3rPointHead(nn.Module):
         raw = _to_pixels(_linear_float32(tokens, self.projection), pixel_values, self.config.patch_size)
         xyz, confidence = raw[:, :3], raw[:, 3]
         if self.skip is not None:
-            refined = self.skip(torch.cat([pixel_values.to(xyz), xyz], dim=1).to(self.projection.weight.dtype))
+            refined = self.skip(torch.cat([pixel_values.to(xyz), xyz], dim=1))
             xyz = xyz + self.config.skip_scale * refined.float()
         return {
             "points": activate_points(xyz.permute(0, 2, 3, 1)),
@@ -128,13 +128,13 @@ class MVDust3rGaussianHead(nn.Module):
         super().__init__()
         self.config = config
         width, pixels = config.decoder_hidden_size, config.patch_size**2
-        channels = {"color": 3 * (config.harmonics_degree + 1) ** 2, **GAUSSIAN_CHANNELS}
+        channels = dict(GAUSSIAN_CHANNELS)
+        if config.gaussian_colors == "head":
+            channels["color"] = 3 * (config.harmonics_degree + 1) ** 2
         self.norm = nn.LayerNorm(width, eps=config.gaussian_layer_norm_eps)
         self.mlps = nn.ModuleDict(
             {name: MVDust3rGaussianMLP(width, config.gaussian_hidden_size, n * pixels) for name, n in channels.items()}
         )
-        if config.gaussian_colors == "pixels":
-            self.mlps["color"].requires_grad_(False)  # kept for the checkpoint's sake, never run
 
     def forward(
         self,
