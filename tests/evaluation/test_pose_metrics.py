@@ -138,3 +138,11 @@ def test_focal_error_does_not_depend_on_the_size_of_the_images():
     cameras = replace(references, intrinsics=longer)
     assert focal_error(cameras, references) == pytest.approx(0.05)
     assert focal_error(cameras.resize(12, 64), references) == pytest.approx(0.05)
+
+
+def test_poses_that_are_none_are_refused():
+    cameras = random_cameras(0, 3)
+    poses = cameras.camera_to_world.clone()
+    poses[1, 0, 3] = torch.nan
+    with pytest.raises(ValueError, match=r"cameras\[1\]: camera_to_world holds NaN"):
+        score_cameras(replace(cameras, camera_to_world=poses), cameras)

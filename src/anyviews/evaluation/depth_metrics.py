@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .angles import angles_between
-from .score import Fact, Score, named
+from .score import Fact, Score, check_finite, named
 
 
 Alignment = Literal["none", "median", "scale", "scale_shift"]
@@ -39,7 +39,11 @@ def score_depths(
 
     Returns:
         "absrel", "rmse", "delta1.25", "delta1.25^2", "delta1.25^3"; views without a scored pixel are left out.
+
+    Raises:
+        ValueError: if depths are not finite, or the alignment is unknown.
     """
+    check_finite(depths=depths, references=references)
     valid = references > 0 if masks is None else (references > 0) & (masks > 0.5)
     aligned = align_depths(depths, references, valid, alignment, per)
     facts = {
@@ -182,7 +186,11 @@ def score_normals(
     Returns:
         "normal_mean", "normal_median" in degrees, the shares "normal_within_11.25", ..., and "normal_cosine_distance",
         the mean of 1 - cosine.
+
+    Raises:
+        ValueError: if normals are not finite.
     """
+    check_finite(normals=normals, references=references)
     valid = references.square().sum(1) > 0
     if masks is not None:
         valid &= masks[:, 0] > 0.5

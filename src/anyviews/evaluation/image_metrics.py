@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..rendering.image_quality import RADIUS, SIGMA, multi_scale_ssim, psnr, scale_count, ssim
 from ..rendering.lpips import LPIPS
-from .score import Fact, Score, named
+from .score import Fact, Score, check_finite, named
 
 
 # What rounding may add to the ends of [0, 1].
@@ -35,8 +35,10 @@ def score_images(
         "psnr", "ssim", "ms_ssim", "lpips".
 
     Raises:
-        ValueError: if the references are not in [0, 1], or the images are smaller than a metric's window.
+        ValueError: if values are not finite, the references are not in [0, 1], or the images are smaller than a
+            metric's window.
     """
+    check_finite(images=images, references=references, masks=masks)
     low, high = references.aminmax()
     if low < -ROUNDING or high > 1 + ROUNDING:
         raise ValueError(f"references lie in [{low:.3g}, {high:.3g}]; give sRGB in [0, 1], as `Views.images` holds it")

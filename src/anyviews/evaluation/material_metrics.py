@@ -7,7 +7,7 @@ from torch import Tensor
 from ..color import linear_from_srgb
 from ..rendering.image_quality import psnr, weighted_mean
 from .image_metrics import channel_scales
-from .score import Fact, Score, named
+from .score import Fact, Score, check_finite, named
 
 
 @torch.no_grad()
@@ -27,7 +27,11 @@ def score_base_color(
         scaled: whether each channel of each image may be scaled first (`channel_scales`): photos do not tell base
             colour from the colour of light.
         protocol: what the caller did before.
+
+    Raises:
+        ValueError: if values are not finite.
     """
+    check_finite(base_color=base_color, references=references, masks=masks)
     found, wanted = linear_from_srgb(base_color.clamp(0, 1)), linear_from_srgb(references.clamp(0, 1))
     if scaled:
         found = (found * channel_scales(found, wanted, masks)).clamp(0, 1)
@@ -56,7 +60,11 @@ def score_material_map(
 
     Returns:
         "<name>_mae", "<name>_rmse": means of the views' values.
+
+    Raises:
+        ValueError: if values are not finite.
     """
+    check_finite(values=values, references=references, masks=masks)
     seen = masks.flatten(1).amax(1) > 0
     absolute = weighted_mean((values - references).abs(), masks)[seen].mean()
     squared = weighted_mean((values - references).square(), masks)[seen].sqrt().mean()

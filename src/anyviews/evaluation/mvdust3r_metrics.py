@@ -7,7 +7,7 @@ from torch import Tensor
 from ..cameras import Cameras
 from .point_metrics import nearest_points
 from .pose_metrics import accuracy_within, mean_average_accuracy, pair_errors
-from .score import Score, named
+from .score import Score, check_finite, named
 
 
 # Ceiling of ND and CD, so that one lost scene does not decide a mean.
@@ -31,8 +31,9 @@ def align_pointmaps(
         valid: [V, H, W].
 
     Raises:
-        ValueError: if no pixel is valid.
+        ValueError: if no pixel is valid, or a valid one is not finite.
     """
+    check_finite(points=points[valid], references=references[valid])
     if not valid.any():
         raise ValueError("no pixel is valid; give pointmaps with at least one")
     found = points / points[valid].norm(dim=-1).mean().clamp(min=1e-8)

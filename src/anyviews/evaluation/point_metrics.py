@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..mesh import Mesh
-from .score import Fact, Score, named
+from .score import Fact, Score, check_finite, named
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def score_points(
     Raises:
         ValueError: if a set is empty or not finite.
     """
+    check_finite(normals=normals, reference_normals=reference_normals)
     forward, backward = nearest_points(points, references), nearest_points(references, points)
     accuracy, completeness = (float(nearest.distances.mean()) for nearest in (forward, backward))
     squared = sum(float(nearest.distances.square().mean()) for nearest in (forward, backward)) / 2

@@ -113,8 +113,10 @@ def score_cameras(
         root mean squared distance of centres after the similarity of `align_cameras`; "focal_error", relative.
 
     Raises:
-        ValueError: if there are fewer than two cameras, or not as many as references.
+        ValueError: if there are fewer than two cameras, or not as many as references, or they are no cameras.
     """
+    cameras.validate("cameras")
+    references.validate("references")
     errors = pair_errors(cameras, references, motion)
     pairs = {
         "pairs": len(errors.rotation),

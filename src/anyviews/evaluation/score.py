@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
+from torch import Tensor
+
 
 Fact = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number with its protocol; two may be compared when all but their values are equal.
+    """One number with its protocol; two may be compared when all but their values and counts are equal.
 
     Args:
         name: of the metric, as in docs/metrics.md.
@@ -33,6 +35,20 @@ class Score:
         return {**asdict(self), "value": self.value if math.isfinite(self.value) else None}
 
 
+def check_finite(**tensors: Tensor | None) -> None:
+    """A failed prediction must not pass for an undefined score, which a mean leaves out.
+
+    Raises:
+        ValueError: naming the first tensor that holds NaN or infinity.
+    """
+    for name, values in tensors.items():
+        if values is not None and not values.isfinite().all():
+            raise ValueError(
+                f"{int((~values.isfinite()).sum())} of {values.numel()} values of {name} are NaN or infinite; give "
+                "finite ones (0 for unknown depth and normals), and decide what a failed prediction counts as"
+            )
+
+
 def named(*scores: Score) -> dict[str, Score]:
     """Scores by their names."""
     return {score.name: score for score in scores}
@@ -42,7 +58,8 @@ def mean_score(scores: Iterable[Score]) -> Score:
     """The mean of the same metric over scenes or objects, each counting alike; undefined ones are left out.
 
     Returns:
-        the mean, NaN if none is defined, with how many there were and how many of them were undefined.
+        the mean, NaN if none is defined, with how many there were and how many of them were undefined. Counts (whole
+        numbers of the protocol, such as "views") may differ; the mean has their range.
 
     Raises:
         ValueError: if there are none, or they were not measured alike.
@@ -50,15 +67,20 @@ def mean_score(scores: Iterable[Score]) -> Score:
     scores = list(scores)
     if not scores:
         raise ValueError("there are no scores to average; give at least one")
-    for score in scores[1:]:
-        if replace(score, value=0.0) != replace(scores[0], value=0.0):
+    described = [{"name": score.name, "unit": score.unit, **score.protocol} for score in scores]
+    common = {}
+    for key in dict.fromkeys(key for facts in described for key in facts):
+        found = list(dict.fromkeys(facts.get(key) for facts in described))
+        if len(found) > 1 and any(type(value) is not int for value in found):
             raise ValueError(
-                f"scores that were not measured alike have no mean: {replace(scores[0], value=0.0)} and "
-                f"{replace(score, value=0.0)}; average those of one protocol"
+                f"scores that were not measured alike have no mean: {key} is {found[0]!r} and {found[1]!r}; average "
+                "those of one protocol"
             )
+        common[key] = found[0] if len(found) == 1 else f"{min(found)} to {max(found)}"
     defined = [score.value for score in scores if not math.isnan(score.value)]
     mean = sum(defined) / len(defined) if defined else math.nan
-    return replace(scores[0], value=mean).stating(results=len(scores), undefined=len(scores) - len(defined))
+    counts = {"results": len(scores), "undefined": len(scores) - len(defined)}
+    return Score(common.pop("name"), mean, common.pop("unit"), {**common, **counts})
 
 
 def mean_scores(results: Iterable[dict[str, Score]]) -> dict[str, Score]:

@@ -14,7 +14,7 @@ from ..rendering.image_quality import psnr, ssim
 from ..rendering.lpips import LPIPS
 from .image_metrics import channel_scales
 from .point_metrics import nearest_points
-from .score import Fact, Score, named
+from .score import Fact, Score, check_finite, named
 
 
 # Light above this is clipped before PSNR-H, whose peak is 1 all the same.
@@ -50,7 +50,11 @@ def score_orb_images(
 
     Returns:
         "orb_psnr_h", "orb_psnr_l", "orb_ssim", "orb_lpips".
+
+    Raises:
+        ValueError: if values are not finite.
     """
+    check_finite(images=images, references=references, masks=masks)
     masks = erode(masks)
     found, wanted = images * masks, references.clamp(min=0) * masks
     # PSNR-H brings an exposure at which the reference, clipped, is as bright as its display
@@ -96,7 +100,11 @@ def score_orb_base_color(
 
     Returns:
         "orb_base_color_psnr", "orb_base_color_ssim", "orb_base_color_lpips".
+
+    Raises:
+        ValueError: if values are not finite.
     """
+    check_finite(base_color=base_color, references=references, masks=masks)
     masks = erode(masks)
     found, wanted = base_color * masks, references.clamp(0, 1) * masks
     found = (found * channel_scales(found, wanted, masks)).clamp(0, 1)
@@ -152,7 +160,11 @@ def score_orb_depths(
         references: [V, 1, H, W], z-depth.
         masks: [V, 1, H, W], before erosion.
         protocol: what the caller did before.
+
+    Raises:
+        ValueError: if values are not finite.
     """
+    check_finite(depths=depths, references=references, masks=masks)
     masks = erode(masks).double()
     found, wanted = depths.double() * masks, references.double() * masks
     scale = (found * wanted).sum() / found.square().sum().clamp(min=1e-12)
