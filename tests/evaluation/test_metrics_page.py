@@ -46,9 +46,8 @@ def documented(page: str) -> set[str]:
     for line in page.splitlines():
         if line.startswith("| `"):
             listed = re.findall(r"`([^`]+)`", line.split("|")[1])
-            names.update(listed)
-            for name in listed[1:]:
-                names.add((listed[0] if name[0] == "^" else listed[0].rsplit("_", 1)[0]) + name)
+            starts = {"^": listed[0], "_": listed[0].rsplit("_", 1)[0]}
+            names.update(starts.get(name[0], "") + name for name in listed)
     return names
 
 
