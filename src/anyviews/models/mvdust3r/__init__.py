@@ -4,7 +4,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from ...diffusers_registry import register_with_diffusers
 from .configuration_mvdust3r import MVDUST3R_SIZES, MVDust3rPlusConfig
-from .conversion_mvdust3r import config_of_checkpoint, convert_mvdust3r_state_dict
+from .conversion_mvdust3r import config_of_checkpoint, convert_mvdust3r_state_dict, unused_weights
 from .modeling_mvdust3r import MVDust3rPlusModel, MVDust3rPlusOutput
 from .processing_mvdust3r import MVDust3rPlusImageProcessor, pixel_gaussians, spread_references
 
@@ -19,6 +19,7 @@ __all__ = [
     "convert_mvdust3r_state_dict",
     "pixel_gaussians",
     "spread_references",
+    "unused_weights",
 ]
 
 AutoConfig.register(MVDust3rPlusConfig.model_type, MVDust3rPlusConfig, exist_ok=True)
