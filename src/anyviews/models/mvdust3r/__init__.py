@@ -5,6 +5,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 from ...diffusers_registry import register_with_diffusers
 from .configuration_mvdust3r import MVDUST3R_SIZES, MVDust3rPlusConfig
 from .conversion_mvdust3r import config_of_checkpoint, convert_mvdust3r_state_dict, unused_weights
+from .memory_mvdust3r import peak_bytes, plan_head_views
 from .modeling_mvdust3r import MVDust3rPlusModel, MVDust3rPlusOutput
 from .processing_mvdust3r import MVDust3rPlusImageProcessor, pixel_gaussians, spread_references
 
@@ -17,7 +18,9 @@ __all__ = [
     "MVDust3rPlusOutput",
     "config_of_checkpoint",
     "convert_mvdust3r_state_dict",
+    "peak_bytes",
     "pixel_gaussians",
+    "plan_head_views",
     "spread_references",
     "unused_weights",
 ]

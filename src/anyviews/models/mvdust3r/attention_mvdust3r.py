@@ -103,18 +103,36 @@ class MVDust3rCrossAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def project(
-        self, context: Float[Tensor, "groups views tokens width"], rotation: Rotation, ring: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Keys and values of a group's views, computed once for all views that attend to them.
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "groups views tokens width"],
+        context: Float[Tensor, "groups context_views tokens width"],
+        rotation: Rotation,
+        own: int | None,
+    ) -> Float[Tensor, "groups views tokens width"]:
+        """Attend.
 
         Args:
-            context: normalised tokens of the views.
-            ring: lay all views but the last out a second time behind the first.
-
-        Returns:
-            Two tensors [groups, heads, laid-out views * tokens, head_dim].
+            hidden_states: normalised tokens of consecutive views of each group.
+            context: normalised tokens of the views that they attend to, each to all but itself. Their keys and values
+                are computed once for all that attend to them.
+            rotation: from `rotary_tables`.
+            own: place of the first attending view in `context`; None if none of them is there, so that all attend to
+                the whole context.
         """
+        query = rotate(self.query(hidden_states).unflatten(-1, (self.num_heads, -1)), rotation)
+        key, value = self._project(context, rotation, ring=own is not None)
+        if own is None:
+            whole = query.flatten(1, 2).transpose(1, 2)  # [groups, heads, views * tokens, head_dim]
+            attended = attend(self, whole, key, value)
+        elif torch.is_grad_enabled():
+            attended = self._attend_view_by_view(query, key, value, own)
+        else:
+            attended = self._attend_at_once(query, key, value, own)
+        return self.out(attended.reshape(hidden_states.shape))
+
+    def _project(self, context: Tensor, rotation: Rotation, ring: bool) -> tuple[Tensor, Tensor]:
+        """Keys and values [groups, heads, views * tokens, head_dim]; a ring holds all views but the last twice."""
         key, value = self.key_value(context).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
         key = rotate(key, rotation)
 
@@ -124,31 +142,6 @@ class MVDust3rCrossAttention(nn.Module):
             return torch.cat(parts, dim=2).flatten(2, 3)
 
         return laid_out(key), laid_out(value)
-
-    def forward(
-        self,
-        hidden_states: Float[Tensor, "groups views tokens width"],
-        key: Float[Tensor, "groups heads keys head_dim"],
-        value: Float[Tensor, "groups heads keys head_dim"],
-        rotation: Rotation,
-        own: int | None,
-    ) -> Float[Tensor, "groups views tokens width"]:
-        """Attend to keys and values from `project`.
-
-        Args:
-            hidden_states: normalised tokens of consecutive views of each group.
-            own: place of the first of them in the ring of keys; None if none of them is among the keys, which then
-                are attended to as a whole.
-        """
-        query = rotate(self.query(hidden_states).unflatten(-1, (self.num_heads, -1)), rotation)
-        if own is None:
-            whole = query.flatten(1, 2).transpose(1, 2)  # [groups, heads, views * tokens, head_dim]
-            attended = attend(self, whole, key, value)
-        elif torch.is_grad_enabled():
-            attended = self._attend_view_by_view(query, key, value, own)
-        else:
-            attended = self._attend_at_once(query, key, value, own)
-        return self.out(attended.reshape(hidden_states.shape))
 
     def _attend_view_by_view(self, query: Tensor, key: Tensor, value: Tensor, own: int) -> Tensor:
         """One product per view: the gradient of a window is added up before the next, so memory stays linear."""

@@ -39,7 +39,7 @@ class MVDust3rSkipLayer(GradientCheckpointingLayer):
             )
         else:
             maps = F.conv2d(maps, *self._folded(), padding=self.conv.padding)
-        return F.selu(maps) if self.activate else maps, statistics
+        return F.selu(maps, inplace=True) if self.activate else maps, statistics
 
     def _folded(self) -> tuple[Tensor, Tensor]:
         """Weights and biases of the one convolution that does both in evaluation."""

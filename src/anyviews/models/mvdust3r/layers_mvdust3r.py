@@ -76,9 +76,10 @@ class MVDust3rDecoderLayer(GradientCheckpointingLayer):
             rotation: from `rotary_tables`.
             own: place of the first updated view in `context`; None if `context` has none of them.
         """
-        key, value = self.cross_attention.project(self.context_norm(context), rotation, ring=own is not None)
         hidden_states = hidden_states + self.self_attention(self.self_norm(hidden_states), rotation)
-        hidden_states = hidden_states + self.cross_attention(self.cross_norm(hidden_states), key, value, rotation, own)
+        hidden_states = hidden_states + self.cross_attention(
+            self.cross_norm(hidden_states), self.context_norm(context), rotation, own
+        )
         return hidden_states + self.mlp(self.mlp_norm(hidden_states))
 
 
