@@ -97,11 +97,17 @@ def test_one_scale_for_all_views_shows_where_they_disagree():
 
 
 def test_unknown_prediction_is_wrong_but_does_not_decide_the_alignment():
-    references = torch.full((1, 1, 1, 4), 2.0)
-    depths = torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]])
+    references = torch.tensor([[[[2.0, 4.0, 6.0, 5.0, 9.0, 7.0, 8.0]]]])
+    depths = torch.tensor([[[[1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0]]]])
     for alignment in ("median", "scale", "scale_shift"):
         scores = score_depths(depths, references, alignment=alignment)
-        assert scores["absrel"].value == pytest.approx(0.25) and scores["delta1.25"].value == 0.75
+        assert scores["absrel"].value == pytest.approx(4 / 7) and scores["delta1.25"].value == pytest.approx(3 / 7)
+
+
+def test_equal_depths_are_aligned_to_the_mean():
+    references = torch.tensor([[[[1.0, 2.0, 3.0]]]])
+    aligned = align_depths(torch.full_like(references, 0.7), references, references > 0, "scale_shift")
+    torch.testing.assert_close(aligned, torch.full_like(references, 2.0))
 
 
 def test_views_without_a_valid_pixel_are_left_out():

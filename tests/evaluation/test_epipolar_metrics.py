@@ -68,3 +68,11 @@ def test_without_features_or_pairs():
     here = cameras[0]
     pixels = torch.tensor([[3.0, 4.0]])
     assert symmetric_epipolar_distances(pixels, pixels, here, here).isnan().all()
+
+
+def test_matches_lie_at_pixel_centres():
+    """Half a turn takes (x, y) to (width - x, height - y) only where pixel centres are at .5."""
+    image = shifted_pictures()[0][0]
+    here, turned = matched_pixels(image, image.flip(-1, -2))
+    assert len(here) >= 10
+    torch.testing.assert_close((here + turned).median(0).values, torch.tensor([110.0, 96.0]), atol=0.2, rtol=0)

@@ -81,6 +81,7 @@ def test_image_and_chamfer_primitives_are_the_official_ones(golden):
 def test_scores_on_a_small_scene():
     references = torch.rand(2, 5, 6, 3) + torch.tensor([0.0, 0.0, 2.0])
     valid = torch.rand(2, 5, 6) > 0.3
+    assert score_pointmaps(1e-6 * references, references, valid)["mvdust3r_nd"].value < 1e-5
     scores = score_pointmaps(7 * references, references, valid)
     assert scores["mvdust3r_nd"].value < 1e-5 and scores["mvdust3r_cd"].value < 1e-9
     assert scores["mvdust3r_nd"].unit == "m" and scores["mvdust3r_cd"].unit == "m, squared"

@@ -65,7 +65,7 @@ def test_equal_images_and_images_too_small():
         ssim(images[..., :10, :], images[..., :10, :])
 
 
-def slow_multi_scale(image, reference, exponents, radius=5) -> float:
+def slow_multi_scale(image, reference, exponents, radius=5, weight=None) -> float:
     """Wang et al. 2003 by scipy's filter, one channel at a time."""
     offsets = np.arange(-radius, radius + 1)
     window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
@@ -75,16 +75,17 @@ def slow_multi_scale(image, reference, exponents, radius=5) -> float:
 
     channels = []
     for x, y in zip(image.double().numpy(), reference.double().numpy(), strict=True):
-        product = 1.0
+        product, w = 1.0, np.ones_like(x) if weight is None else weight.double().numpy()
+        x, y = x * w, y * w
         for scale, exponent in enumerate(exponents):
             mean_x, mean_y = mean(x), mean(y)
             var_x, var_y, cov = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2, mean(x * y) - mean_x * mean_y
             term = (2 * cov + 9e-4) / (var_x + var_y + 9e-4)
             if scale == len(exponents) - 1:
                 term = term * (2 * mean_x * mean_y + 1e-4) / (mean_x**2 + mean_y**2 + 1e-4)
-            product *= term.mean() ** exponent
+            product *= np.average(term, weights=w[radius:-radius, radius:-radius]) ** exponent
             height, width = (side // 2 for side in x.shape)
-            x, y = (v[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3)) for v in (x, y))
+            x, y, w = (v[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3)) for v in (x, y, w))
         channels.append(product)
     return float(np.mean(channels))
 
@@ -108,6 +109,13 @@ def test_multi_scale_ssim_of_some_pixels():
     full = torch.ones_like(weights)
     assert torch.equal(multi_scale_ssim(images, references, weights), multi_scale_ssim(changed, references, weights))
     torch.testing.assert_close(multi_scale_ssim(images, references, full), multi_scale_ssim(images, references))
+    weights = torch.rand(2, 1, 46, 50)
+    exponents = np.array([0.0448, 0.2856, 0.3001])
+    expected = [
+        slow_multi_scale(a, b, exponents / exponents.sum(), weight=weight[0])
+        for a, b, weight in zip(images, references, weights, strict=True)
+    ]
+    assert multi_scale_ssim(images, references, weights).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_multi_scale_ssim_serves_as_a_loss():

@@ -56,13 +56,13 @@ def matched_pixels(
 
     keypoints, descriptors = [], []
     for image in (a, b):
-        sift = SIFT()
+        sift = SIFT(upsampling=2)
         try:
             sift.detect_and_extract(image.mean(0).clamp(0, 1).cpu().numpy())
         except RuntimeError:  # skimage's answer to an image without features
             return torch.zeros(0, 2), torch.zeros(0, 2)
-        # rows and columns of pixel centres, whole numbers there and at .5 here
-        keypoints.append(torch.from_numpy(sift.positions).flip(-1).float() + 0.5)
+        # rows and columns, counted by the image that SIFT doubles first, halved
+        keypoints.append(torch.from_numpy(sift.positions).flip(-1).float() + 0.25)
         descriptors.append(sift.descriptors)
     pairs = torch.from_numpy(match_descriptors(*descriptors, max_ratio=LOWE_RATIO, cross_check=True))
     return keypoints[0][pairs[:, 0]], keypoints[1][pairs[:, 1]]
