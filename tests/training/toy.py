@@ -1,8 +1,10 @@
 """A tiny method and dataset for the tests of the loop, and the script that `accelerate launch` runs."""
 
+import gc
 import json
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +14,14 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import IterableDataset, get_worker_info
 
+from anyviews.data.samples import Sample
 from anyviews.training.arguments import DataArguments, TrainingArguments, argument, parse_arguments
 from anyviews.training.loop import train
 from anyviews.training.method import Method
+
+
+# `train` collects garbage at its end, which takes half a second for all that is imported by now
+gc.freeze()
 
 
 class ToyStream(IterableDataset):
@@ -57,6 +64,11 @@ class ToyArguments(TrainingArguments):
     noise: float = argument(0.1, "Noise in the toy loss.")
     terminate_at: int | None = argument(None, "Send SIGTERM to this process in this step's loss.")
     break_at: int | None = argument(None, "Make the loss of this step nan.")
+    kill_at: int | None = argument(None, "SIGKILL this process in the loss of this step.")
+    kill_rank: int = argument(0, "The process that kill_at and kill_at_file kill.")
+    kill_at_file: int | None = argument(None, "SIGKILL this process when it touches checkpoint files this often.")
+    batch_norm: bool = argument(False, "Normalise over the batch in place of the layer.")
+    masked: bool = argument(False, "Count only some of the terms of each sample, more in some than in others.")
 
 
 class ToyMethod(Method):
@@ -69,28 +81,41 @@ class ToyMethod(Method):
         self.validated = {}
 
     def build(self, arguments):
-        return nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Dropout(arguments.dropout), nn.Linear(8, 1))
+        norm = nn.BatchNorm1d(8) if arguments.batch_norm else nn.LayerNorm(8)
+        return nn.Sequential(nn.Linear(3, 8), norm, nn.Dropout(arguments.dropout), nn.Linear(8, 1))
 
     def open_dataset(self, data, rank, world_size):
+        if data.dataset_name != "toy":
+            return super().open_dataset(data, rank, world_size)
         return ToyStream(self.arguments.size, rank, world_size, self.transform, self.arguments.unsavable_from)
 
     def transform(self, sample):
+        if isinstance(sample, Sample):
+            sample = sample.seed % 97
         return {"number": sample, "inputs": torch.tensor([sample, sample**2 / 20, 1.0]) / 20}
 
     def loss(self, model, batch, generator):
         self.calls += 1
         if self.calls == self.arguments.terminate_at:
             os.kill(os.getpid(), signal.SIGTERM)
+        if self.calls == self.arguments.kill_at and int(os.environ.get("RANK", 0)) == self.arguments.kill_rank:
+            os.kill(os.getpid(), signal.SIGKILL)
         self.seen += batch["number"].tolist()
         noise = torch.randn(batch["inputs"].shape, generator=generator, device=generator.device)
         predicted = model(batch["inputs"] + self.arguments.noise * noise).squeeze(-1)
-        loss = (predicted - batch["inputs"][:, 0].sin()).square().mean()
+        errors = (predicted - batch["inputs"][:, 0].sin()).square()
+        if self.arguments.masked:
+            terms = errors[:, None] * torch.arange(1.0, 5.0)
+            mask = torch.arange(4) <= batch["number"][:, None] % 4
+            errors = (terms * mask).sum(1) / mask.sum(1)  # of each sample first
+        loss = errors.mean()
         if self.calls == self.arguments.break_at:
             loss = loss * float("nan")
         return {"loss": loss, "magnitude": predicted.abs().mean()}
 
     def validate(self, model, step, folder):
         assert not model.training
+        torch.rand(3)
         (folder / "image.txt").write_text("an image")
         self.validated[step] = {name: value.clone() for name, value in model.state_dict().items()}
         return {"error": float(model(torch.ones(1, 3)).abs())}
@@ -100,19 +125,40 @@ class ToyMethod(Method):
         (folder / "README.md").write_text("a card")
 
 
-def run_toy(output_dir, method_type=ToyMethod, dataset_options=None, **values):
+def run_toy(output_dir, method_type=ToyMethod, dataset_options=None, dataset_name="toy", num_workers=0, **values):
     """Train the toy in this process; returns the records and the method."""
     settings = {"train_batch_size": 4, "max_train_steps": 10, "learning_rate": 1e-2, "checkpointing_steps": 1000}
     arguments = ToyArguments(output_dir=str(output_dir), **{**settings, **values})
-    data = DataArguments(dataset_options=dataset_options or {})
+    data = DataArguments(dataset_name, dataset_options=dataset_options or {}, dataloader_num_workers=num_workers)
     method = method_type(arguments)
-    AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the first run
-    return train(method, arguments, data), method
+    if arguments.kill_at_file is not None and int(os.environ.get("RANK", 0)) == arguments.kill_rank:
+        kill_at_file(arguments.kill_at_file)
+    try:
+        return train(method, arguments, data), method
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the first run
+
+
+def kill_at_file(count):
+    """SIGKILL this process, for good from now on, just before it opens, renames or removes a checkpoint's file."""
+    touched = 0
+
+    def watch(event, values):
+        nonlocal touched
+        if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir") and "checkpoint-" in str(values[0]):
+            touched += 1
+            if touched == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def write_summary(output_dir, rank, records, method):
+    summary = {"num_processes": int(os.environ.get("WORLD_SIZE", 1)), "records": records, "seen": method.seen}
+    (Path(output_dir) / f"summary-{rank}.json").write_text(json.dumps(summary))
 
 
 if __name__ == "__main__":
     arguments, data = parse_arguments(ToyArguments, DataArguments)
     method = ToyMethod(arguments)
-    records = train(method, arguments, data)
-    summary = {"num_processes": int(os.environ["WORLD_SIZE"]), "records": records, "seen": method.seen}
-    (Path(arguments.output_dir) / f"summary-{os.environ['RANK']}.json").write_text(json.dumps(summary))
+    write_summary(arguments.output_dir, int(os.environ["RANK"]), train(method, arguments, data), method)

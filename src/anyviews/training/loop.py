@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,17 +12,26 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration, send_to_device, set_seed
+from accelerate.utils import (
+    DistributedType,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+    send_to_device,
+    set_seed,
+    str_to_bool,
+)
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from .arguments import DataArguments, TrainingArguments
-from .checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from .averages import averaged_tensors, averaged_weights
+from .checkpoint import load_checkpoint, save_checkpoint
+from .folders import check_output_dir, find_checkpoint
 from .method import Method
 from .optimization import (
     attention_of,
-    averaged_weights,
     decay_groups,
     enable_gradient_checkpointing,
     evaluation_mode,
@@ -52,8 +62,10 @@ def train(method: Method, arguments: TrainingArguments, data: DataArguments) -> 
         One record per step of this launch: step, the losses averaged over processes, and the learning rate.
 
     Raises:
-        ValueError: if output_dir holds an earlier run that is not continued.
+        OSError: before the first step, if output_dir cannot be written or is not shared by all processes.
+        ValueError: if output_dir holds an earlier run that is not continued, or the way of sharding is not supported.
         FloatingPointError: if the loss is not finite.
+        RuntimeError: if a checkpoint could not be saved.
     """
     run = Run(method, arguments, data)
     with stop_on_signal() as signals:
@@ -78,8 +90,6 @@ class Run:
         self.method, self.arguments = method, arguments
         self.started = time.monotonic()
         self.output_dir = Path(arguments.output_dir)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
         self.accelerator = accelerator = Accelerator(
             gradient_accumulation_steps=arguments.gradient_accumulation_steps,
             mixed_precision=arguments.mixed_precision,
@@ -88,6 +98,10 @@ class Run:
             # the other processes wait while the main one validates
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
         )
+        plugin = accelerator.state.deepspeed_plugin
+        check_sharding(accelerator.distributed_type, None if plugin is None else plugin.zero_stage)
+        check_output_dir(accelerator, self.output_dir)
+        checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
         start_trackers(accelerator, method.name, {**asdict(data), **asdict(arguments)})
         if arguments.allow_tf32:
             torch.set_float32_matmul_precision("high")
@@ -132,8 +146,11 @@ class Run:
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.ema = None
+        self.averaged = averaged_tensors(self.model)
         if arguments.use_ema:
-            self.ema = EMAModel(self.parameters, decay=arguments.ema_max_decay, use_ema_warmup=True, foreach=True)
+            # sharded weights and whole statistics cannot be stepped in one call
+            foreach = len({isinstance(tensor, DTensor) for tensor in self.averaged}) == 1
+            self.ema = EMAModel(self.averaged, decay=arguments.ema_max_decay, use_ema_warmup=True, foreach=foreach)
             self.ema.to(dtype=torch.float32)  # steps of the average are too small for bf16 weights
         set_seed(arguments.seed, device_specific=True)  # different dropout in each process
 
@@ -199,7 +216,7 @@ class Run:
                 self.optimizer.zero_grad()
         self.schedule.step()
         if self.ema is not None:
-            self.ema.step(self.parameters)
+            self.ema.step(self.averaged)
         return {name: torch.stack([losses[name] for losses in collected]).mean() for name in collected[0]}
 
     def _should_stop(self, signals: list[int]) -> tuple[bool, bool]:
@@ -218,7 +235,12 @@ class Run:
     def _averaged_model(self) -> Iterator[nn.Module | None]:
         """The bare model with the averaged weights, in evaluation mode, on the main process; on others None."""
         accelerator = self.accelerator
-        with averaged_weights(self.parameters, self.ema), evaluation_mode(self.model):
+        devices = [torch.cuda.current_device()] if accelerator.device.type == "cuda" else []
+        with (
+            averaged_weights(self.averaged, self.ema),
+            evaluation_mode(self.model),
+            torch.random.fork_rng(devices),  # dropout goes on as if nothing had been validated
+        ):
             model = accelerator.unwrap_model(self.model)
             if accelerator.distributed_type == DistributedType.FSDP:
                 # a sharded model runs on all processes or on none, so the main one works with a whole copy
@@ -242,6 +264,10 @@ class Run:
 
     def _save(self) -> None:
         self.log.flush()
+        if self.accelerator.distributed_type == DistributedType.FSDP:
+            # of buffers, which are not sharded and differ between processes, it saves those of any one process
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
         limit = self.arguments.checkpoints_total_limit
         save_checkpoint(self.accelerator, self.output_dir, self.step, self.stream, self.generator, self.ema, limit)
         self.log.restart_clock()
@@ -254,3 +280,27 @@ class Run:
         if self.arguments.push_to_hub and self.accelerator.is_main_process:
             logger.info(f"uploaded to {upload(self.output_dir, self.arguments)}")
         self.accelerator.wait_for_everyone()
+
+
+def check_sharding(distributed_type: DistributedType, zero_stage: int | None) -> None:
+    """Refuse what accelerate would ignore, and what the averaged weights cannot follow.
+
+    Args:
+        distributed_type: what accelerate runs.
+        zero_stage: of DeepSpeed, if it is used.
+
+    Raises:
+        ValueError: for FSDP without GPUs, and for ZeRO-3.
+    """
+    asked = str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false"))
+    if asked and distributed_type != DistributedType.FSDP:
+        raise ValueError(
+            f"FSDP is asked for and accelerate runs {distributed_type.value} instead, because it shards "
+            "on two or more GPUs only; give another accelerate config, such as training_scripts/accelerate_configs/"
+            "multi_gpu.yaml"
+        )
+    if zero_stage == 3:
+        raise ValueError(
+            "DeepSpeed ZeRO-3 leaves no process with weights to average or to validate; give zero_stage: 2, or shard "
+            "the weights with training_scripts/accelerate_configs/fsdp2.yaml"
+        )

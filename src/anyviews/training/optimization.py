@@ -1,4 +1,4 @@
-"""What stands between a bare model and its steps: memory, attention, weight decay, averages, and signals."""
+"""What stands between a bare model and its steps: memory, attention, weight decay, and signals."""
 
 import contextlib
 import signal
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import torch
 from diffusers.models.attention_dispatch import attention_backend
-from diffusers.training_utils import EMAModel
 from torch import nn
 
 
@@ -57,27 +56,6 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-@contextlib.contextmanager
-def averaged_weights(parameters: list[nn.Parameter], ema: EMAModel | None) -> Iterator[None]:
-    """Put the averaged weights into the parameters for a while.
-
-    EMAModel's own `store`, `copy_to` and `restore` do not work with the sharded parameters of FSDP2.
-    """
-    if ema is None:
-        yield
-        return
-    kept = [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter, average in zip(parameters, ema.shadow_params, strict=True):
-            parameter.copy_(average)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, value in zip(parameters, kept, strict=True):
-                parameter.copy_(value)
 
 
 @contextlib.contextmanager

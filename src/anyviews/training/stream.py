@@ -39,7 +39,7 @@ class BatchStream:
             pin_memory=pin_memory,
             # every new iterator draws a seed for its workers; from the global generator, that would shift the random
             # numbers of a resumed run
-            generator=torch.Generator().manual_seed(0),
+            generator=torch.Generator(),
         )
         self.epoch = 0
         self._iterator = None
@@ -49,13 +49,12 @@ class BatchStream:
 
     def __next__(self) -> Any:
         if self._iterator is None:
-            self.loader.dataset.set_epoch(self.epoch)
+            self._enter(self.epoch)
             self._iterator = iter(self.loader)
         try:
             return next(self._iterator)
         except StopIteration:
-            self.epoch += 1
-            self.loader.dataset.set_epoch(self.epoch)
+            self._enter(self.epoch + 1)
             self._iterator = iter(self.loader)
         try:
             return next(self._iterator)
@@ -80,7 +79,11 @@ class BatchStream:
                 f"the position in the data was saved with {state['num_workers']} workers and this run has "
                 f"{self.loader.num_workers}; give --dataloader_num_workers {state['num_workers']}"
             )
-        self.epoch = state["epoch"]
-        self.loader.dataset.set_epoch(self.epoch)  # before the position: it may reset it
+        self._enter(state["epoch"])  # before the position: it may reset it
         self.loader.load_state_dict(state["loader"])
         self._iterator = iter(self.loader)
+
+    def _enter(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.loader.dataset.set_epoch(epoch)
+        self.loader.generator.manual_seed(epoch)  # however many iterators there were before
