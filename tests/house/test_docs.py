@@ -27,7 +27,9 @@ def examples(text: str) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("page", ["docs/conventions.md", "docs/data.md", "docs/formats.md", "docs/gaussians.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/conventions.md", "docs/data.md", "docs/formats.md", "docs/gaussians.md", "docs/metrics.md"]
+)
 def test_examples_of_a_page_print_what_it_says(page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     test = doctest.DocTestParser().get_doctest(examples(text), {}, page, page, 0)
