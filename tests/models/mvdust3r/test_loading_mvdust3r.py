@@ -11,6 +11,7 @@ from small_mvdust3r import NAMES, random_images, small_model
 from transformers import AutoModel
 
 from anyviews.models.mvdust3r import MVDUST3R_SIZES, MVDust3rPlusConfig, MVDust3rPlusModel
+from anyviews.models.mvdust3r.attention_mvdust3r import rotary_tables
 
 
 @pytest.mark.parametrize("num_references", [1, 3])
@@ -112,6 +113,32 @@ def test_autocast_gradients_are_close():
         output.points.square().mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+def test_parts_may_lie_on_disk(tmp_path):
+    model, images = small_model(), random_images()
+    model.save_pretrained(tmp_path)
+    parts = {name.split(".")[0] for name in model.state_dict()}
+    on_disk = {"encoder_layers", "decoder", "reference_point_head", "source_gaussian_head"}
+    device_map = {part: "disk" if part in on_disk else "cpu" for part in parts}
+    loaded = MVDust3rPlusModel.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "parts")
+    assert loaded.reference_point_head.skip.layers[0].conv.weight.is_meta
+    with torch.no_grad():
+        found, expected = loaded(images), model(images)
+    for name in NAMES:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_references", [1, 3])
+def test_nothing_is_read_back_from_the_device(num_references):
+    """A meta device has no values, so a forward pass there waits for none."""
+    model = small_model(num_references=num_references).to("meta")
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            output = model(random_images().to("meta"), all_paths=True)
+        assert output.points.shape == (2, num_references, 4, 8, 12, 3)
+    rotation = rotary_tables(2, 3, 8, 100.0, "meta")
+    assert rotation[0].device.type == "meta"
 
 
 def test_layers_compile_without_breaks():

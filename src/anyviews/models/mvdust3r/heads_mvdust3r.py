@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_mvdust3r import MVDust3rPlusConfig
 
@@ -37,6 +38,8 @@ class MVDust3rSkipLayer(GradientCheckpointingLayer):
             maps = F.batch_norm(
                 self.conv(maps), *statistics, self.norm.weight, self.norm.bias, True, momentum=1.0, eps=self.norm.eps
             )
+        elif self.conv.weight.is_meta:  # offloaded: weights come only when the layer itself is called
+            maps = self.norm(self.conv(maps))
         else:
             maps = F.conv2d(maps, *self._folded(), padding=self.conv.padding)
         return F.selu(maps, inplace=True) if self.activate else maps, statistics
@@ -98,7 +101,7 @@ class MVDust3rPointHead(nn.Module):
         Returns:
             points [views, height, width, 3] and confidence [views, height, width], in float32.
         """
-        raw = _to_pixels(_linear_float32(tokens, self.projection), pixel_values, self.config.patch_size)
+        raw = _to_pixels(_without_autocast(self.projection, tokens), pixel_values, self.config.patch_size)
         xyz, confidence = raw[:, :3], raw[:, 3]
         if self.skip is not None:
             refined = self.skip(torch.cat([pixel_values.to(xyz), xyz], dim=1))
@@ -118,7 +121,7 @@ class MVDust3rGaussianMLP(nn.Module):
         self.down = nn.Linear(hidden, out, bias=False)
 
     def forward(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch out"]:
-        return _linear_float32(F.relu(self.up(tokens)), self.down)
+        return _without_autocast(self.down, F.relu(self.up(tokens)))
 
 
 class MVDust3rGaussianHead(nn.Module):
@@ -169,11 +172,10 @@ def activate_confidence(raw: Float[Tensor, "*batch"], lowest: float, highest: fl
     return lowest + raw.clamp(max=math.log(highest - lowest)).exp()
 
 
-def _linear_float32(tokens: Tensor, linear: nn.Linear) -> Tensor:
-    """The layer in float32 under any autocast: exponentials follow, in which rounding grows."""
-    with torch.autocast(tokens.device.type, enabled=False):
-        bias = None if linear.bias is None else linear.bias.float()
-        return F.linear(tokens.float(), linear.weight.float(), bias)
+def _without_autocast(linear: nn.Linear, tokens: Tensor) -> Tensor:
+    """The layer in the precision of its weights: exponentials follow, in which rounding grows."""
+    with maybe_autocast(tokens.device.type, enabled=False):
+        return linear(tokens.to(linear.weight.dtype)).float()
 
 
 def _to_pixels(tokens: Tensor, like: Tensor, patch_size: int) -> Tensor:

@@ -6,6 +6,7 @@ Deviations and open choices are listed in docs/methods/mvdust3r.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from .heads_mvdust3r import MVDust3rGaussianHead, MVDust3rPointHead
 from .layers_mvdust3r import MVDust3rDecoder, MVDust3rEncoderLayer
 
 
+@no_type_check  # a ModelOutput may also be made of one dictionary, as offloading does
 @dataclass
 class MVDust3rPlusOutput(ModelOutput):
     """What the network says about every pixel, for one path or all paths, views in the order they were given.
@@ -62,7 +64,6 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
     _keep_in_fp32_modules_strict = ["projection"]
     _supports_sdpa = True
     _supports_flash_attn = True
-    _supports_flex_attn = True
     _supports_attention_backend = True
 
     def __init__(self, config: MVDust3rPlusConfig):
@@ -101,7 +102,7 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
             all_paths: return what each reference's path says, not the first alone. By default in training only: the
                 other paths serve the first through the fusion layers, but their heads need not be run.
             head_views: the heads work on so many views at a time, which bounds their memory; None for all at once, as
-                is always done where gradients are recorded.
+                is always done in training and where gradients are recorded.
 
         Raises:
             ValueError: if there are too few views or references, or the size is no multiple of the patch size.
@@ -115,7 +116,8 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
 
         tokens = self.decode(self.encode(pixel_values), len(references), all_paths, pixel_values.shape[-2:])
         place = [order.index(view) for view in range(len(order))]
-        outputs = self._predict(tokens, pixel_values, place, None if torch.is_grad_enabled() else head_views)
+        at_once = self.training or torch.is_grad_enabled()  # batch statistics are those of all views
+        outputs = self._predict(tokens, pixel_values, place, None if at_once else head_views)
         paths = references if all_paths else references[:1]
         output = MVDust3rPlusOutput(**outputs, references=tuple(paths))
         return output if return_dict else output.to_tuple()
@@ -125,7 +127,7 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
     ) -> Float[Tensor, "batch views tokens encoder_width"]:
         """Tokens of each view alone."""
         head_dim = self.config.encoder_hidden_size // self.config.encoder_num_heads
-        rotation = self._rotation(pixel_values.shape[-2:], head_dim)
+        rotation = self._rotation(pixel_values.shape[-2:], head_dim, pixel_values.device)
         weight = self.patch_embedding.weight
         tokens = self.patch_embedding(pixel_values.flatten(0, 1).to(weight.dtype)).flatten(2).transpose(1, 2)
         tokens = tokens.to(weight.dtype)  # under autocast the residual stream keeps the precision of the weights
@@ -143,11 +145,12 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
         """Tokens of each view that know the others, in every path or in the first; see `MVDust3rDecoder`."""
         head_dim = self.config.decoder_hidden_size // self.config.decoder_num_heads
         projected = self.encoder_to_decoder(tokens).to(self.encoder_to_decoder.weight.dtype)
-        return self.decoder(projected, self._rotation(image_size, head_dim), num_paths, all_paths)
+        rotation = self._rotation(image_size, head_dim, projected.device)
+        return self.decoder(projected, rotation, num_paths, all_paths)
 
-    def _rotation(self, image_size: Sequence[int], head_dim: int) -> Rotation:
+    def _rotation(self, image_size: Sequence[int], head_dim: int, device: torch.device) -> Rotation:
         rows, columns = (pixels // self.config.patch_size for pixels in image_size)
-        return rotary_tables(rows, columns, head_dim, self.config.rope_base, self.device)
+        return rotary_tables(rows, columns, head_dim, self.config.rope_base, device)
 
     def _predict(
         self, tokens: Tensor, pixel_values: Tensor, place: Sequence[int], head_views: int | None
