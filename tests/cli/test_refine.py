@@ -63,7 +63,7 @@ def test_a_colmap_folder_with_points(folder, tmp_path):
     summary = run(folder / "colmap", "-o", tmp_path / "out", "--steps", 60, "--hold-out", 4)
     assert json.loads((tmp_path / "out/result.json").read_text()) == summary
     assert summary["photos"] == 6 and summary["held_out"] == ["02.png", "06.png"]
-    assert (summary["gaussians"], summary["degree"], summary["scale"]) == (120, 0, "aligned")
+    assert (summary["gaussians"], summary["degree"], summary["scale"]) == (120, 1, "aligned")
     for photos in ("photos", "held out"):
         assert summary["scores"][photos]["psnr after"] > summary["scores"][photos]["psnr before"] + 1
     losses = json.loads((tmp_path / "out/losses.json").read_text())["losses"]

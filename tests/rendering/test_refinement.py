@@ -65,7 +65,8 @@ def same(a: Gaussians, b: Gaussians) -> bool:
 def test_poses_that_are_off_are_found_again(truth):
     given = perturbed(truth.cameras)
     before = pose_errors(given, truth.cameras)
-    result = refine(replace(truth, cameras=given), steps=300)
+    # poses this far off are better not trusted
+    result = refine(replace(truth, cameras=given), steps=300, settings={"camera_prior": 0.0, "views_per_step": 2})
     after = pose_errors(result.scene.cameras, truth.cameras)
     assert before[0] > 1.5 and before[1] > 0.03
     assert after[0] < before[0] / 5 and after[1] < before[1] / 5

@@ -41,6 +41,9 @@ STEPS_PER_PHOTO, LEAST_STEPS = 30, 500
 # A line about the loss is logged so many times.
 REPORTS = 10
 
+# Degree of the harmonics of new Gaussians.
+NEW_DEGREE = 1
+
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold-out", type=int, metavar="K", help="keep one photo out of K out, and score it")
     parser.add_argument("--fixed-cameras", action="store_true", help="leave the poses as they are")
     parser.add_argument("--focal", action="store_true", help="refine one factor of all focal lengths too")
-    parser.add_argument("--degree", type=int, choices=range(4), help="of the harmonics (default: IN's, or 0)")
+    parser.add_argument("--degree", type=int, choices=range(4), help="of the harmonics (default: IN's, or 1)")
     parser.add_argument("--max-gaussians", type=int, default=30_000, metavar="N", help="made anew (default: 30000)")
     parser.add_argument(
         "--background",
@@ -207,7 +210,8 @@ def first_gaussians(task: Task, arguments: argparse.Namespace) -> Gaussians:
     if not known and (scene.depths is None or not (scene.depths > 0).any()):
         logger.info("no Gaussians, points or depth; looking for points on which the photos agree")
         scene = replace(scene, points=consistent_points(task.seen, arguments.max_gaussians, arguments.seed))
-    return initial_gaussians(scene, arguments.degree, arguments.max_gaussians, arguments.seed)
+    degree = NEW_DEGREE if arguments.degree is None and scene.gaussians is None else arguments.degree
+    return initial_gaussians(scene, degree, arguments.max_gaussians, arguments.seed)
 
 
 def refine(start: Scene, task: Task, arguments: argparse.Namespace) -> RefinementResult:

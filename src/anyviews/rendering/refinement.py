@@ -20,6 +20,9 @@ from .photo_targets import Targets, photo_scores, posed_views, shrunk
 from .scene_parameters import FALLING, LearningRates, SceneParameters
 
 
+# Parameters of cameras.
+CAMERA_GROUPS = ("camera_turns", "camera_shifts", "log_focal")
+
 # Length, as a fraction of the depth of the scene, below which the spread of the cameras does not say the scale.
 SCALE_PRIOR = 0.1
 
@@ -33,6 +36,9 @@ class RefinementSettings:
         ssim_weight: weight of 1 - SSIM against that of the mean absolute difference.
         coarse_levels: with 2, a quarter of the steps see photos of a quarter of the size, another quarter of half of
             it; this finds poses that are off by several pixels. With 0 all steps see all pixels.
+        still_share: share of the steps in which cameras wait for the Gaussians to take shape.
+        camera_prior: loss of a pose that is off the given one by a radian, or by the scene's extent, squared. It holds
+            what photos say nothing about, as a slow bend of the whole scene.
         max_gaussians: how many are made from points or depth, where the scene has no Gaussians.
         rates: step sizes.
         backend: of `render_gaussians`.
@@ -45,16 +51,19 @@ class RefinementSettings:
     views_per_step: int = 1
     ssim_weight: float = 0.2
     coarse_levels: int = 2
+    still_share: float = 0.1
+    camera_prior: float = 3.0
     max_gaussians: int = 50_000
     rates: LearningRates = field(default_factory=LearningRates)
     backend: str = "auto"
     seed: int = 0
 
     def __post_init__(self):
-        if self.views_per_step < 1 or not 0 <= self.coarse_levels <= 3 or not 0 <= self.ssim_weight <= 1:
+        shares = (self.ssim_weight, self.still_share)
+        if self.views_per_step < 1 or not 0 <= self.coarse_levels <= 3 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
                 f"found views_per_step {self.views_per_step}, coarse_levels {self.coarse_levels}, ssim_weight "
-                f"{self.ssim_weight}; accepted are 1 and more, 0 to 3, and 0 to 1"
+                f"{self.ssim_weight}, still_share {self.still_share}; accepted are 1 and more, 0 to 3, 0 to 1, 0 to 1"
             )
 
 
@@ -217,8 +226,10 @@ def _descend(
     order = _photo_order(len(parameters.given_cameras), settings)
     losses = []
     for step in range(steps):
+        decay = (settings.rates.means_final / settings.rates.means) ** (step / max(steps - 1, 1))
         for group, rate in falling:
-            group["lr"] = rate * (settings.rates.means_final / settings.rates.means) ** (step / max(steps - 1, 1))
+            waits = group["name"] in CAMERA_GROUPS and step < settings.still_share * steps
+            group["lr"] = 0.0 if waits else rate * decay
         targets = pyramid[max(0, settings.coarse_levels - 4 * step // steps)]
         index = next(order)
         loss = _loss(parameters, index, targets[index], settings)
@@ -245,23 +256,25 @@ def _photo_order(count: int, settings: RefinementSettings):
 
 
 def _loss(parameters: SceneParameters, index: Tensor, targets: Targets, settings: RefinementSettings) -> Tensor:
-    """(1 - w) L1 + w (1 - SSIM) of some photos, Kerbl et al., Eq. 7."""
+    """(1 - w) L1 + w (1 - SSIM) of some photos, Kerbl et al., Eq. 7, and what holds their cameras."""
     cameras = parameters.cameras(index).resize(*targets.images.shape[-2:])
     render = render_gaussians(
         parameters.gaussians(), cameras, backend=settings.backend, background=targets.background
     ).images
     difference = weighted_mean((render - targets.images).abs(), targets.weights).mean()
-    if settings.ssim_weight == 0:
-        return difference
     dissimilarity = 1 - ssim(render, targets.images, targets.weights).mean()
-    return (1 - settings.ssim_weight) * difference + settings.ssim_weight * dissimilarity
+    photometric = (1 - settings.ssim_weight) * difference + settings.ssim_weight * dissimilarity
+    if not parameters.optimize_cameras:
+        return photometric
+    turns, shifts = parameters.corrections(index)
+    return photometric + settings.camera_prior * (turns.square() + shifts.square()).sum(-1).mean()
 
 
 def _check_finite(loss: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
     broken = [] if loss.isfinite() else ["the loss"]
     for group in optimizer.param_groups:
-        gradient = group["params"][0].grad
-        if gradient is not None and not gradient.isfinite().all():
+        gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
+        if not all(gradient.isfinite().all() for gradient in gradients):
             broken.append(f"the slope of {group['name']}")
     if broken:
         raise ValueError(
@@ -274,7 +287,7 @@ def _check_finite(loss: Tensor, optimizer: torch.optim.Optimizer, step: int) -> 
 def _in_given_world(parameters: SceneParameters) -> tuple[Gaussians, Cameras]:
     """The refined Gaussians and cameras, aligned to the given cameras where these moved."""
     gaussians, cameras, given = parameters.gaussians().detach(), parameters.cameras(), parameters.given_cameras
-    if not parameters.camera_turns.requires_grad:
+    if not parameters.optimize_cameras:
         return gaussians, cameras
     cameras = cameras.to(dtype=torch.float64)
     back = align_refined(cameras, given.to(dtype=torch.float64), parameters.extent)

@@ -1,6 +1,6 @@
 """What a refinement moves: the raw parameters of Gaussians, and small corrections of the given cameras."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -34,9 +34,9 @@ class LearningRates:
     opacity_logits: float = 0.2
     colors: float = 2e-2
     harmonics: float = 1e-3
-    camera_turns: float = 4e-3
-    camera_shifts: float = 4e-3
-    log_focal: float = 4e-3
+    camera_turns: float = 8e-3
+    camera_shifts: float = 8e-3
+    log_focal: float = 8e-3
 
 
 # Groups whose rate falls from the first to the last step.
@@ -70,10 +70,13 @@ class SceneParameters(nn.Module):
         self.opacity_logits = nn.Parameter(gaussians.opacity_logits)
         self.colors = nn.Parameter(gaussians.spherical_harmonics[:, :1].clone())
         self.harmonics = nn.Parameter(gaussians.spherical_harmonics[:, 1:].clone())
-        correction = cameras.intrinsics.new_zeros(len(cameras), 3)
-        self.camera_turns = nn.Parameter(correction.clone(), requires_grad=optimize_cameras)
-        self.camera_shifts = nn.Parameter(correction.clone(), requires_grad=optimize_cameras)
-        self.log_focal = nn.Parameter(correction.new_zeros(()), requires_grad=optimize_intrinsics)
+        self.optimize_cameras, self.optimize_intrinsics = optimize_cameras, optimize_intrinsics
+        count, zeros = len(cameras) if optimize_cameras else 0, cameras.intrinsics.new_zeros(3)
+        # A tensor for each camera: Adam skips those that a step does not see. In one tensor, its averages would take
+        # the other cameras' steps for slopes of zero, and throw a camera far off when its turn comes.
+        self.camera_turns = nn.ParameterList(zeros.clone() for _ in range(count))
+        self.camera_shifts = nn.ParameterList(zeros.clone() for _ in range(count))
+        self.log_focal = nn.Parameter(zeros[0].clone(), requires_grad=optimize_intrinsics)
 
     def gaussians(self) -> Gaussians:
         """The Gaussians as they are now, differentiable."""
@@ -84,28 +87,38 @@ class SceneParameters(nn.Module):
         """Some or all of the cameras as they are now, differentiable; the given ones where nothing of them moves."""
         index = torch.arange(len(self.given_cameras)) if index is None else index
         cameras = self.given_cameras[index]
-        if self.camera_turns.requires_grad:
+        if self.optimize_cameras:
+            turns, shifts = self.corrections(index)
             # Turned about a point in the scene ahead, so that what is seen there stays in its place. About their own
             # centres, a turn and a shift would do nearly the same to the image: a valley that descent crawls along.
             pivot = cameras.centers.new_tensor([0.0, 0.0, self.extent])
-            turn = torch.matrix_exp(cross_matrix(self.camera_turns[index]))
-            offset = pivot - turn @ pivot + self.extent * self.camera_shifts[index]  # in camera axes
+            turn = torch.matrix_exp(cross_matrix(turns))
+            offset = pivot - turn @ pivot + self.extent * shifts  # in camera axes
             centers = cameras.centers + (cameras.rotation @ offset[..., None])[..., 0]
             cameras = replace(cameras, camera_to_world=rigid(cameras.rotation @ turn, centers))
-        if self.log_focal.requires_grad:
+        if self.optimize_intrinsics:
             factor = torch.ones_like(cameras.intrinsics[0])
             factor[:2, :2] = self.log_focal.exp()
             cameras = replace(cameras, intrinsics=cameras.intrinsics * factor)
         return cameras
 
+    def corrections(self, index: Int[Tensor, "chosen"]) -> tuple[Float[Tensor, "chosen 3"], Float[Tensor, "chosen 3"]]:
+        """Turns in radians and shifts in units of the extent of some of the cameras."""
+        turns, shifts = (
+            torch.stack([values[i] for i in index.tolist()]) for values in (self.camera_turns, self.camera_shifts)
+        )
+        return turns, shifts
+
     def groups(self, rates: LearningRates) -> list[dict]:
         """Parameter groups of an optimiser, named as the parameters are."""
-        lengths = {"means": rates.means * self.extent}
-        return [
-            {"name": name, "params": [parameter], "lr": lengths.get(name, getattr(rates, name))}
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad and parameter.numel()
-        ]
+        groups = []
+        for field in fields(rates):
+            values = getattr(self, field.name, None)
+            parameters = [values] if isinstance(values, nn.Parameter) else list(values or [])
+            if any(parameter.requires_grad and parameter.numel() for parameter in parameters):
+                rate = getattr(rates, field.name) * (self.extent if field.name == "means" else 1)
+                groups.append({"name": field.name, "params": parameters, "lr": rate})
+        return groups
 
 
 def cross_matrix(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
