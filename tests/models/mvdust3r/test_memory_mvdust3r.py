@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from live_bytes import LiveBytes
+from transformers import AttentionInterface
 
 from anyviews.models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusModel, peak_bytes, plan_head_views
 
@@ -38,6 +39,22 @@ def test_stated_memory_is_kept(case):
         stated = peak_bytes(model.config, views, 64, 64, batch=batch, **options)
         found = measured(model, views, 64, batch, **options)
         assert found <= stated <= 1.6 * found, (views, batch)
+
+
+def test_stated_memory_of_the_paper_is_kept_by_the_decoder():
+    """On a meta device, where only sizes are known, with attention that writes no scores."""
+
+    def fused(module, query, key, value, attention_mask, scaling):
+        return torch.empty_like(query).transpose(1, 2), None
+
+    AttentionInterface.register("sizes_only", fused)
+    with torch.device("meta"):
+        model = MVDust3rPlusModel(MVDust3rPlusConfig()).eval()
+        model.set_attn_implementation("sizes_only")
+        images = torch.zeros(1, 100, 3, 224, 224)
+    with torch.no_grad(), LiveBytes() as live:
+        model.decode(model.encode(images), 4, False, (224, 224))
+    assert live.peak <= peak_bytes(model.config, 100, 224, 224) <= 1.2 * live.peak
 
 
 def test_memory_is_linear_in_the_number_of_views():
