@@ -160,9 +160,11 @@ def test_a_background_is_kept_free_of_gaussians(truth):
     assert outside[1] < 0.7 * outside[0]
 
 
-def test_the_world_may_have_any_unit_and_origin(truth):
-    """Not any axes: Adam steps along them."""
-    world = replace(random_similarity(3, dtype=torch.float32), rotation=torch.eye(3))
+@pytest.mark.parametrize("scale", [1e-3, 0.5, 1e3])
+def test_the_world_may_have_any_unit_and_origin(truth, scale):
+    """Not any axes: Adam steps along them. In the smallest unit all is nearer than the renderer's usual near plane."""
+    world = random_similarity(3, dtype=torch.float32)
+    world = replace(world, rotation=torch.eye(3), scale=torch.tensor(scale), translation=scale * world.translation)
     start = replace(truth, cameras=perturbed(truth.cameras))
     moved = replace(start, cameras=world.apply_cameras(start.cameras), gaussians=start.gaussians.transform(world))
     first, second = refine(start), refine(moved)

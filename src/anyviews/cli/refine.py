@@ -20,7 +20,7 @@ from ..gaussians import Gaussians
 from ..rendering.gaussians import BACKENDS, render_gaussians
 from ..rendering.initialization import initial_gaussians
 from ..rendering.photo_consistency import consistent_points
-from ..rendering.photo_targets import photo_scores, posed_views
+from ..rendering.photo_targets import near_plane, photo_scores, posed_views
 from ..rendering.refinement import RefinementResult, RefinementSettings, refine_scene
 from ..scene import Scene
 from ..views import Views
@@ -263,7 +263,9 @@ def compare(before: Gaussians, after: Gaussians, refined: Views, task: Task, bac
     rows = [given.images[shown]]
     for gaussians, views in ((before, given), (after, moved)):
         cameras = views.cameras[shown].to(gaussians.device)
-        rows.append(render_gaussians(gaussians, cameras, backend=backend, background=task.background).images.cpu())
+        near = near_plane(gaussians, cameras)
+        background = None if task.background is None else task.background.to(gaussians.means)
+        rows.append(render_gaussians(gaussians, cameras, backend, background, near=near).images.cpu())
     grid_picture(rows, path, len(shown), zoom=1)
 
 

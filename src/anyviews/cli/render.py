@@ -21,6 +21,7 @@ from ..gaussians import Gaussians
 from ..geometry.bounds import robust_bounds
 from ..geometry.paths import look_at, orbit
 from ..rendering.gaussians import BACKENDS, render_gaussians, render_normals
+from ..rendering.photo_targets import near_plane
 from ..scene import Scene
 from ..views import Views
 from .convert import parse_size
@@ -189,13 +190,14 @@ def render_frames(
     """Images [T, 3, H, W] under the key "", and where asked for depth [T, 1, H, W] and normals [T, 3, H, W]."""
     frames: dict[str, list[Tensor]] = {part: [] for part in _parts(arguments)}
     background = background.to(gaussians.means)
+    options = {"backend": arguments.backend, "near": near_plane(gaussians, cameras)}
     # one at a time, to bound the memory
     for camera in cameras.to(gaussians.device, gaussians.dtype):
         camera = camera.reshape(1)
-        render = render_gaussians(gaussians, camera, backend=arguments.backend, background=background)
+        render = render_gaussians(gaussians, camera, background=background, **options)
         found = {"": render.images, DEPTH: render.depths * (render.alphas >= 0.5)}
         if arguments.normals:
-            normals = render_normals(gaussians, camera, backend=arguments.backend)
+            normals = render_normals(gaussians, camera, **options)
             found[NORMALS] = (normals + 1) / 2 * (normals != 0).any(-3, keepdim=True)
         for part, pictures in frames.items():
             pictures.append(found[part].cpu())

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..cameras import Cameras
 from ..gaussians import Gaussians
 from ..scene import Scene
 from ..views import Views
@@ -15,6 +16,10 @@ from .image_quality import SMALLEST, psnr, ssim
 
 # Photos whose aspect ratio differs from that of the cameras by more than rounding to whole pixels are other photos.
 ASPECT_TOLERANCE = 0.02
+
+# The renderer's near plane in worlds whose cameras are one unit or more away from what they see.
+NEAR = 0.01
+SAMPLED_MEANS = 10_000
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,16 @@ def posed_views(scene: Scene, views: Views | None = None) -> Views:
     return replace(views, cameras=given.resize(views.height, views.width))
 
 
+def near_plane(gaussians: Gaussians, cameras: Cameras) -> float:
+    """A near plane in front of which nothing is meant to be seen, whatever the unit of the world.
+
+    It is a hundredth of the median distance between cameras and Gaussians, and not more than the renderer's own.
+    """
+    sample = gaussians.means.detach()[:: -(-len(gaussians) // SAMPLED_MEANS)]
+    centers = cameras.centers.detach().to(sample)
+    return NEAR * min(1.0, float(torch.cdist(centers, sample).median()))
+
+
 def shrunk(views: Views, level: int) -> Views:
     """The photos halved `level` times, but not below what SSIM needs."""
     shrink = 2**level
@@ -104,9 +119,10 @@ def photo_scores(
         backend: of `render_gaussians`.
     """
     targets, scores = Targets.create(views, background, gaussians.means), []
+    options = {"backend": backend, "background": targets.background, "near": near_plane(gaussians, views.cameras)}
     # one at a time, to bound the memory
     for index, camera in enumerate(views.cameras.to(gaussians.device)):
         target = targets[index : index + 1]
-        render = render_gaussians(gaussians, camera.reshape(1), backend=backend, background=target.background).images
+        render = render_gaussians(gaussians, camera.reshape(1), **options).images
         scores.append(torch.stack([score(render, target.images, target.weights) for score in (psnr, ssim)]))
     return dict(zip(("psnr", "ssim"), torch.cat(scores, dim=1), strict=True))

@@ -16,7 +16,7 @@ from ..views import Views
 from .gaussians import render_gaussians
 from .image_quality import ssim, weighted_mean
 from .initialization import initial_gaussians
-from .photo_targets import Targets, photo_scores, posed_views, shrunk
+from .photo_targets import Targets, near_plane, photo_scores, posed_views, shrunk
 from .scene_parameters import FALLING, LearningRates, SceneParameters
 
 
@@ -131,9 +131,8 @@ def refine_scene(
         Targets.create(shrunk(views, level), background, start.means) for level in range(settings.coarse_levels + 1)
     ]
     cameras = views.cameras.to(start.device, start.dtype)
-    parameters = SceneParameters(
-        start.detach(), cameras, scene_extent(start, cameras), optimize_cameras, optimize_intrinsics
-    )
+    extent, near = scene_extent(start, cameras), near_plane(start, cameras)
+    parameters = SceneParameters(start.detach(), cameras, extent, near, optimize_cameras, optimize_intrinsics)
     losses = _descend(parameters, pyramid, steps, settings, on_step)
     gaussians, refined = _in_given_world(parameters)
     turns, shifts = camera_changes(refined, cameras)
@@ -259,7 +258,11 @@ def _loss(parameters: SceneParameters, index: Tensor, targets: Targets, settings
     """(1 - w) L1 + w (1 - SSIM) of some photos, Kerbl et al., Eq. 7, and what holds their cameras."""
     cameras = parameters.cameras(index).resize(*targets.images.shape[-2:])
     render = render_gaussians(
-        parameters.gaussians(), cameras, backend=settings.backend, background=targets.background
+        parameters.gaussians(),
+        cameras,
+        backend=settings.backend,
+        background=targets.background,
+        near=parameters.near,
     ).images
     difference = weighted_mean((render - targets.images).abs(), targets.weights).mean()
     dissimilarity = 1 - ssim(render, targets.images, targets.weights).mean()

@@ -50,6 +50,7 @@ class SceneParameters(nn.Module):
         gaussians: one set; where to start.
         cameras: V cameras; where to start.
         extent: a length in world units that steps are measured in.
+        near: depth that is too near to be seen, in world units.
         optimize_cameras: whether poses move.
         optimize_intrinsics: whether a factor of all focal lengths moves.
     """
@@ -59,11 +60,12 @@ class SceneParameters(nn.Module):
         gaussians: Gaussians,
         cameras: Cameras,
         extent: float,
+        near: float,
         optimize_cameras: bool,
         optimize_intrinsics: bool,
     ):
         super().__init__()
-        self.given_cameras, self.extent = cameras, extent
+        self.given_cameras, self.extent, self.near = cameras, extent, near
         self.means = nn.Parameter(gaussians.means.clone())
         self.rotations = nn.Parameter(gaussians.rotations.clone())
         self.log_scales = nn.Parameter(gaussians.log_scales)
