@@ -72,6 +72,13 @@ def test_a_full_disk_ends_a_sharded_run_with_the_earlier_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
+def test_another_way_of_sharding_is_refused(tmp_path):
+    train(tmp_path, sharded=True)
+    ended = train_toys(tmp_path, processes=2, resume_from_checkpoint="latest")
+    assert ended.codes == [1, 1]
+    assert ended.output.count("checkpoint-6 was written with sharding FSDP and this run has none; give") == 2
+
+
 def test_sharding_that_accelerate_would_ignore_is_refused(tmp_path):
     ended = train_toys(tmp_path, sharded=True)  # one process on a CPU
     assert ended.codes == [1]

@@ -79,6 +79,20 @@ def test_a_torn_checkpoint_is_passed_over_by_name_and_refused_when_asked_for(tmp
         find_checkpoint(tmp_path, str(torn))
 
 
+def test_damage_to_all_checkpoints_does_not_start_the_run_again(tmp_path):
+    make_checkpoint(tmp_path, 900, complete=False)
+    assert find_checkpoint(tmp_path, "latest") is None  # nothing was ever saved
+    torn = make_checkpoint(tmp_path, 1000)
+    truncate(torn / "model.safetensors")
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint in .* is whole: checkpoint-1000 .* has 6 bytes"
+    ):
+        find_checkpoint(tmp_path, "latest")
+    newest = make_checkpoint(tmp_path, 1100)
+    prune(tmp_path, newest, 1)
+    assert torn.exists() and not (tmp_path / "checkpoint-900").exists()
+
+
 def test_every_file_of_a_real_checkpoint_counts(tmp_path):
     run_toy(tmp_path, max_train_steps=1)
     checkpoint = tmp_path / "checkpoint-1"

@@ -6,7 +6,12 @@ from torch import nn
 from transformers import ViTConfig, ViTModel
 
 from anyviews.training import optimization
-from anyviews.training.optimization import decay_groups, enable_gradient_checkpointing, stop_on_signal
+from anyviews.training.optimization import (
+    decay_groups,
+    enable_gradient_checkpointing,
+    name_sharded_blocks,
+    stop_on_signal,
+)
 
 
 def make_denoiser():
@@ -26,6 +31,16 @@ def test_gradient_checkpointing_reaches_both_kinds_of_model_in_a_plain_module():
     enable_gradient_checkpointing(both)
     assert both["denoiser"].is_gradient_checkpointing
     assert both["encoder"].is_gradient_checkpointing
+
+
+def test_sharded_blocks_are_those_that_inner_models_name():
+    encoder = ViTModel(ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
+    both = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(8, 1)})
+    name_sharded_blocks(both)
+    assert both._no_split_modules == ["ViTEmbeddings", "ViTLayer"]
+    plain = nn.Linear(1, 1)
+    name_sharded_blocks(plain)
+    assert plain._no_split_modules == []
 
 
 def test_gradient_checkpointing_is_refused_where_nothing_supports_it():

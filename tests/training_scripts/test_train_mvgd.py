@@ -1,6 +1,5 @@
 """train_mvgd.py: the loss in all its configurations, and the script as a user launches it."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,11 +10,13 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from script_modules import load_script
 
 from anyviews.cameras import Cameras
 from anyviews.data import open_samples
 from anyviews.models.mvgd import MVGDExplicitAttentionProcessor
 from anyviews.pipelines import MVGDPipeline
+from anyviews.training.optimization import name_sharded_blocks
 
 
 MICRO = {
@@ -35,11 +36,7 @@ WORLD = {"views": 6, "height": 16, "width": 16, "block": 4, "samples": 1}
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The training script as a module."""
-    spec = importlib.util.spec_from_file_location("train_mvgd", repository / "training_scripts" / "train_mvgd.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_mvgd"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository, "train_mvgd")
 
 
 def make(script, options: dict | None = None, **arguments):
@@ -90,6 +87,36 @@ def test_loss_at_initialisation_is_the_power_of_the_goal(script):
     """With zero heads the prediction is 0, so the RGB loss of noise prediction is the noise's variance."""
     method, network, batch = make(script, {"prediction_type": "epsilon"})
     assert losses(method, network, batch)["rgb"].item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_loss_of_a_batch_is_the_mean_of_its_samples_losses(script, monkeypatch):
+    """Else several processes or accumulation would not give the update of one large batch; here with sparse depth."""
+    method, network, batch = make(script, {"prediction_type": "epsilon", "depth_max": 1000.0, "depth_min": 0.01})
+    for head in network.transformer.heads.values():
+        torch.nn.init.normal_(head.weight, std=0.1)
+    for sample, kept in enumerate((16, 4, 9, 1)):
+        batch["depths"][sample, ..., kept:, :] = 0
+
+    def same_noise(values, generator):
+        return torch.randn(values.shape[1:], generator=torch.Generator().manual_seed(3)).expand_as(values)
+
+    monkeypatch.setattr(script, "randn_like", same_noise)
+    monkeypatch.setattr(method, "draw_noise_level", lambda count, generator, device: (
+        torch.full((count,), 0.5), torch.full((count, 1, 1), 0.5**0.5), torch.full((count, 1, 1), 0.5**0.5),
+    ))  # fmt: skip
+    tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    singles = [
+        losses(method, network, {**batch, **{name: value[i : i + 1] for name, value in tensors.items()}})
+        for i in range(4)
+    ]
+    for name, value in losses(method, network, batch).items():
+        torch.testing.assert_close(value, torch.stack([each[name] for each in singles]).mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_sharding_gathers_one_block_at_a_time(script):
+    _, network, _ = make(script)
+    name_sharded_blocks(network)
+    assert network._no_split_modules == ["RINBlock"]
 
 
 def test_clean_depth_of_unknown_pixels_does_not_matter(script):

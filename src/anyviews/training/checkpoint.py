@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -78,10 +78,14 @@ def _write(
 ) -> None:
     accelerator.save_state(str(folder))  # not only on the main process: each has its random state, and maybe shards
     rank = accelerator.process_index
-    position = {"step": step, "num_processes": accelerator.num_processes, **stream.state_dict()}
+    position = {
+        "step": step,
+        "num_processes": accelerator.num_processes,
+        "sharding": _sharding(accelerator),
+        **stream.state_dict(),
+    }
     (folder / f"position-{rank}.json").write_text(json.dumps(position), encoding="utf-8")
-    generators = {"loss": generator.get_state(), "torch": torch.get_rng_state()}
-    save_file(generators, folder / f"generator-{rank}.safetensors")
+    save_file({"loss": generator.get_state(), **_random_states(accelerator)}, folder / f"generator-{rank}.safetensors")
     if averages is not None and accelerator.is_main_process:
         save_averages(ema, folder, averages)
 
@@ -115,7 +119,8 @@ def load_checkpoint(
         The step of the checkpoint.
 
     Raises:
-        ValueError: if it was written by another number of processes or loader workers, or without averaged weights.
+        ValueError: if it was written by another number of processes or loader workers, another way of sharding, or
+            without averaged weights.
         RuntimeError: if accelerate did not restore the random state.
     """
     position = json.loads((folder / "position-0.json").read_text(encoding="utf-8"))
@@ -123,6 +128,11 @@ def load_checkpoint(
         raise ValueError(
             f"{folder} was written by {position['num_processes']} processes and this run has "
             f"{accelerator.num_processes}; give accelerate launch --num_processes {position['num_processes']}"
+        )
+    if position["sharding"] != _sharding(accelerator):
+        raise ValueError(
+            f"{folder} was written with sharding {position['sharding']} and this run has {_sharding(accelerator)}; "
+            "give the accelerate config that it was written with"
         )
     rank = accelerator.process_index
     position = json.loads((folder / f"position-{rank}.json").read_text(encoding="utf-8"))
@@ -132,10 +142,24 @@ def load_checkpoint(
     accelerator.load_state(str(folder))
     generators = load_file(folder / f"generator-{rank}.safetensors")
     generator.set_state(generators["loss"])
-    if not torch.equal(torch.get_rng_state(), generators["torch"]):  # accelerate only logs that it could not
+    # accelerate restores these, and only logs it when it could not
+    if not all(torch.equal(state, generators[name]) for name, state in _random_states(accelerator).items()):
         raise RuntimeError(
-            f"accelerate could not restore the random state of process {rank} from {folder}; is the number of GPUs "
-            "per machine the same as before?"
+            f"accelerate could not restore the random state of process {rank} from {folder}; continue on the same "
+            "kind of devices, with the same version of torch"
         )
     logger.info(f"continuing from {folder}")
     return position["step"]
+
+
+def _random_states(accelerator: Accelerator) -> dict[str, Tensor]:
+    """The states from which dropout draws in this process."""
+    if accelerator.device.type == "cuda":
+        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(accelerator.device)}
+    return {"cpu": torch.get_rng_state()}
+
+
+def _sharding(accelerator: Accelerator) -> str:
+    """What the files of a checkpoint are divided by, besides processes."""
+    kind = accelerator.distributed_type
+    return kind.value if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) else "none"

@@ -60,17 +60,23 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Pat
 
     Args:
         output_dir: folder of the run.
-        resume_from_checkpoint: None, "latest" (the newest whole one; a new run if there is none), or a checkpoint
-            folder.
+        resume_from_checkpoint: None, "latest" (the newest whole one; a new run if none was ever saved), or a
+            checkpoint folder.
 
     Raises:
-        FileNotFoundError: if the folder given is not a whole checkpoint.
+        FileNotFoundError: if the folder given is not a whole checkpoint, or none of those that were is any more.
         ValueError: if output_dir holds later checkpoints, which the run would mix with its own.
     """
     present = complete_checkpoints(output_dir)
     if resume_from_checkpoint == "latest":
         chosen = present[-1] if present else None
         _tell_of_damage(output_dir, chosen)
+        damaged = [folder for folder in all_checkpoints(output_dir) if (folder / MARKER).exists()]
+        if chosen is None and damaged:  # to begin at step 0 again is not what anyone wants
+            raise FileNotFoundError(
+                f"no checkpoint in {output_dir} is whole: {damaged[-1].name} cannot be used, {damage(damaged[-1])}; "
+                "restore its files, or choose another --output_dir"
+            )
         return chosen
     chosen = None
     if resume_from_checkpoint is not None:
@@ -112,9 +118,12 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def prune(output_dir: Path, newest: Path, limit: int | None) -> None:
-    """Remove what interrupted saves left behind, and the oldest checkpoints beyond the limit."""
+    """Remove what interrupted saves left behind, and the oldest checkpoints beyond the limit.
+
+    One that was complete and lost a file since is left to the user.
+    """
     complete = complete_checkpoints(output_dir)
-    unfinished = [folder for folder in all_checkpoints(output_dir) if folder not in complete]
+    unfinished = [folder for folder in all_checkpoints(output_dir) if not (folder / MARKER).exists()]
     surplus = complete[:-limit] if limit is not None else []
     for folder in [*unfinished, *surplus]:
         if folder != newest:

@@ -35,6 +35,7 @@ from .optimization import (
     decay_groups,
     enable_gradient_checkpointing,
     evaluation_mode,
+    name_sharded_blocks,
     stop_on_signal,
 )
 from .publishing import export_whole, upload
@@ -142,6 +143,8 @@ class Run:
             settings = accelerator.state.deepspeed_plugin.deepspeed_config
             settings["train_micro_batch_size_per_gpu"] = arguments.train_batch_size
             settings["gradient_clipping"] = arguments.max_grad_norm
+        if accelerator.distributed_type == DistributedType.FSDP:
+            name_sharded_blocks(model)
         # neither the loader (see BatchStream) nor the schedule (see _build_schedule) is prepared
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

@@ -58,6 +58,16 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
+def name_sharded_blocks(model: nn.Module) -> None:
+    """Tell FSDP which blocks are gathered one at a time: those that the models within a plain module name.
+
+    Without this, accelerate asks the outermost module only, finds no names in a plain one, and gathers all at once.
+    """
+    modules = list(model.modules())
+    named = {name for module in modules for name in getattr(module, "_no_split_modules", None) or ()}
+    model._no_split_modules = sorted(named & {type(module).__name__ for module in modules})
+
+
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put all modules into evaluation mode for a while; those that were in it before stay in it after."""
