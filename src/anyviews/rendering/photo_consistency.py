@@ -28,6 +28,9 @@ TAILS = (0.02, 0.98)
 # Photos that a photo is compared with, and how many of them count: a point may be hidden in the others.
 NEIGHBORS, AGREEING = 4, 2
 
+# Share of the photos that an object, which masks are of, is in the frame of.
+MOST_PHOTOS = 0.5
+
 # So many rays are tried for each point wanted; those whose best depth stands out most are kept.
 RAYS_PER_POINT = 2.0
 
@@ -136,14 +139,19 @@ def _costs(
 
 
 def _outside_masks(candidates: Float[Tensor, "rays depths 3"], views: Views) -> Bool[Tensor, "rays depths"]:
-    """Whether any photo sees a candidate where its mask is empty: outside the visual hull (Laurentini, TPAMI 1994)."""
+    """Whether any photo sees a candidate where its mask is empty: outside the visual hull (Laurentini, TPAMI 1994).
+
+    Close to a camera there are places that few photos could object to; what is no part of most photos is outside too.
+    """
     outside = torch.zeros(candidates.shape[:2], dtype=torch.bool)
+    witnesses = torch.zeros(candidates.shape[:2])
     for mask, camera in zip(views.masks, views.cameras, strict=True):
         pixels, depth = camera.project(candidates.flatten(0, 1))
         seen = _inside(pixels, depth, camera)
         on_object = warp_images(mask, torch.where(seen[:, None], pixels, -1)[None])[0, 0] > 0.5
         outside |= (seen & ~on_object).unflatten(0, candidates.shape[:2])
-    return outside
+        witnesses += seen.unflatten(0, candidates.shape[:2])
+    return outside | (witnesses < MOST_PHOTOS * len(views))
 
 
 def _inside(
