@@ -25,8 +25,8 @@ FSDP = {
 }
 
 
-# Seconds after which processes count as hung; they end in one or two on a quiet machine.
-PATIENCE = 60
+# Seconds after which processes count as hung; on a quiet machine they end after one or two.
+PATIENCE = 200
 
 
 @dataclass

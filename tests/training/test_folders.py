@@ -84,9 +84,7 @@ def test_damage_to_all_checkpoints_does_not_start_the_run_again(tmp_path):
     assert find_checkpoint(tmp_path, "latest") is None  # nothing was ever saved
     torn = make_checkpoint(tmp_path, 1000)
     truncate(torn / "model.safetensors")
-    with pytest.raises(
-        FileNotFoundError, match=r"no checkpoint in .* is whole: checkpoint-1000 .* has 6 bytes"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* is whole: checkpoint-1000 .* has 6 bytes"):
         find_checkpoint(tmp_path, "latest")
     newest = make_checkpoint(tmp_path, 1100)
     prune(tmp_path, newest, 1)
