@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from strategies import assert_close, dtypes, property_settings, random_cameras, random_views, seeds
 
+from anyviews.gaussians import Gaussians
 from anyviews.geometry.rays import pixel_centers
 from anyviews.scene import PointCloud, Scene
 
@@ -46,7 +47,7 @@ def test_own_points_come_first():
 
 @pytest.mark.parametrize("depths", [None, torch.zeros(2, 1, 24, 32)])
 def test_nothing_to_make_points_of(depths):
-    with pytest.raises(ValueError, match="no points and no known depth"):
+    with pytest.raises(ValueError, match="no points, no known depth and no Gaussians"):
         Scene(random_cameras(0, 2, dtype=torch.float32), depths=depths).point_cloud()
 
 
@@ -55,3 +56,13 @@ def test_names_and_length_follow_the_cameras():
     assert len(scene) == 3
     assert scene.names == ("0000", "0001", "0002")
     assert scene.scale == "relative"
+
+
+def test_gaussians_stand_in_for_points():
+    gaussians = Gaussians.from_colors(
+        torch.rand(5, 3), torch.rand(5, 4), torch.rand(5, 3), torch.rand(5), torch.rand(5, 3)
+    )
+    points = Scene(random_cameras(0, 2, dtype=torch.float32), gaussians=gaussians).point_cloud()
+    assert torch.equal(points.positions, gaussians.means)
+    assert torch.equal(points.confidence, gaussians.opacities)
+    assert torch.allclose(points.colors, gaussians.colors)

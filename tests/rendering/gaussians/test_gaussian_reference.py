@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from gaussian_scenes import orbit_cameras, random_gaussians
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +18,8 @@ from anyviews.rendering.gaussians import reference, render_gaussians
 from anyviews.rendering.gaussians.settings import MIN_ALPHA, RasterSettings
 
 
-ORIGINAL = REPOSITORY.parent / "shared" / "golden" / "lgm" / "raster_a.safetensors"
+# the reference material lies beside the repository
+ORIGINAL = Path(__file__).resolve().parents[4] / "shared" / "golden" / "lgm" / "raster_a.safetensors"
 few_examples = settings(max_examples=6, deadline=None, derandomize=True, database=None)
 
 RED, GREEN = torch.tensor([1.0, 0.0, 0.0]).double(), torch.tensor([0.0, 1.0, 0.0]).double()
