@@ -89,11 +89,14 @@ def test_autocast_is_close_to_float32(num_references):
     streams = []
     for layer in (*model.encoder_layers, *model.decoder.source_layers):
         layer.register_forward_hook(lambda module, arguments, output: streams.append(output.dtype))
-    linear = []
+    linear, before_exponential = [], []
+    for head in (model.reference_point_head, model.source_point_head):
+        head.projection.register_forward_hook(lambda m, a, output: before_exponential.append(output.dtype))
     model.decoder.source_layers[0].mlp.up.register_forward_hook(lambda m, a, output: linear.append(output.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         found = model(images)
     assert set(streams) == {torch.float32}
+    assert set(before_exponential) == {torch.float32}
     assert set(linear) == {torch.bfloat16}
     with torch.no_grad():
         expected = model(images)

@@ -161,6 +161,14 @@ def test_fresh_fusion_layers_change_nothing():
         torch.testing.assert_close(several.points, plus(images, all_paths=True).points)
 
 
+def test_fresh_skip_branches_change_nothing():
+    model = MVDust3rPlusModel.from_size("tiny").eval()
+    with torch.no_grad():
+        for head in (model.reference_point_head, model.source_point_head):
+            assert not head.skip(torch.rand(1, 6, 8, 8)).any()
+        assert model.source_point_head.projection.weight.any()
+
+
 def test_fewer_views_than_references():
     model = small_model(num_references=4)
     with torch.no_grad():
