@@ -28,6 +28,9 @@ CORE = [
     "trimesh>=4.5",  # glb, obj
     "av>=14",  # mp4
     "pyyaml>=6",
+    "poselib>=2.0.5",  # camera poses from points
+    "xatlas>=0.0.9",  # texture coordinates
+    "fast-simplification>=0.1.9",
 ]
 
 EXTRAS = {
@@ -36,11 +39,18 @@ EXTRAS = {
     "gsplat": ["gsplat>=1.5.3"],
     "data": ["mitsuba>=3.6", "openexr>=3.3", "h5py>=3.10"],  # meshes into samples; .exr files; HDF5 indices
     "xformers": ["xformers>=0.0.30"],
+    "usdz": ["usd-core>=25.5"],
+    "matting": ["rembg[cpu]>=2.0.60"],  # masks of photos without alpha
+    "viewer": ["viser>=1.0"],
+    "app": ["gradio>=6.0"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["evaluate"],
     *EXTRAS["data"],
+    *EXTRAS["usdz"],
+    *EXTRAS["viewer"],
+    *EXTRAS["app"],
     "beartype>=0.20",
     "build>=1.2",
     "gsplat>=1.5.3",  # its PyTorch code is an oracle in tests; its kernels need CUDA
