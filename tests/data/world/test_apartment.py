@@ -18,7 +18,7 @@ from anyviews.data.world.apartments.plan import Plan, Room
 from anyviews.data.world.apartments.render import render_frames
 from anyviews.data.world.apartments.scenes import Apartment, pack, random_apartment
 from anyviews.data.world.apartments.tiles import Frames
-from anyviews.data.world.lighting import gltf_brdf
+from anyviews.rendering.shading.ggx import gltf_brdf
 
 
 SIZE = 24

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from anyviews.data.world.lighting import Light, fitted_environments, random_environments
+from anyviews.data.world.lighting import fitted_environments, random_environments
 from anyviews.data.world.lighting.draw import Draw
-from anyviews.data.world.lighting.light import luminance
 from anyviews.data.world.lighting.noise import fractal_noise, noise
 from anyviews.environment import Environment
 from anyviews.formats.hdr import read_environment
+from anyviews.rendering.shading.light import Light, luminance
 
 
 def draws(count: int, first: int = 0) -> list[Draw]:

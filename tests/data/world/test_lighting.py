@@ -6,16 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from anyviews.data.world.lighting import Light, gltf_brdf
 from anyviews.data.world.lighting.draw import Draw
-from anyviews.data.world.lighting.ggx import environment_reflectance
 from anyviews.data.world.lighting.random_environments import random_environments
 from anyviews.data.world.objects.designs.shapes import ball, box, cylinder
 from anyviews.data.world.objects.field import distance, normals
 from anyviews.data.world.objects.grid import CELL, EXTENT, RESOLUTION, Grid, normalized, sampled
 from anyviews.data.world.objects.parts import pack
-from anyviews.data.world.objects.shading import cone_visibility, shade, shadow, tangents
+from anyviews.data.world.objects.shading import cone_visibility, shade, shadow
 from anyviews.environment import Environment
+from anyviews.rendering.shading.ggx import environment_reflectance, gltf_brdf, tangents
+from anyviews.rendering.shading.light import Light
 
 
 OPEN = Grid(torch.full((1, 1, RESOLUTION, RESOLUTION, RESOLUTION), 9.0))

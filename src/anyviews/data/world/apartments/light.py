@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..lighting.ggx import DIELECTRIC_REFLECTANCE, environment_reflectance
+from ....rendering.shading.ggx import DIELECTRIC_REFLECTANCE, environment_reflectance
 
 
 Vector = tuple[Tensor, Tensor, Tensor]

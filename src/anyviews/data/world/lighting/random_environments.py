@@ -9,9 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ....environment import Environment
+from ....rendering.shading.light import luminance
 from .draw import Draw
-from .light import HEIGHT, WIDTH, luminance
 from .noise import fractal_noise
+
+
+HEIGHT, WIDTH = 64, 128
 
 
 def random_environments(draws: Sequence[Draw], device: torch.device | str) -> Float[Tensor, "scenes 3 64 128"]:

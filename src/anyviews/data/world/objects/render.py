@@ -10,7 +10,8 @@ from torch import Tensor
 from ....cameras import Cameras, rigid
 from ....color import srgb_from_linear
 from ....environment import Environment
-from ..lighting import Light, fitted_environments, random_environments
+from ....rendering.shading.light import Light
+from ..lighting import fitted_environments, random_environments
 from ..lighting.draw import Draw
 from ..uniforms import Uniforms
 from ..views import WorldViews

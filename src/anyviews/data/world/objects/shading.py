@@ -9,12 +9,16 @@ their own. Where nothing is covered and light is constant, both are exact.
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ..lighting.ggx import DIELECTRIC_REFLECTANCE, environment_reflectance
-from ..lighting.light import Light, look_up
+from ....rendering.shading.ggx import (
+    DIELECTRIC_REFLECTANCE,
+    dominant_directions,
+    environment_reflectance,
+    tangents,
+)
+from ....rendering.shading.light import Light, look_up
 from .grid import CELL, Grid
 
 
@@ -58,10 +62,7 @@ def shade(
     received = torch.lerp(seen, open_light, between)
     transmitted = (1 - DIELECTRIC_REFLECTANCE) * (1 - loss)
 
-    mirrored = 2 * n_v[..., None] * normals - to_camera
-    smooth = 1 - roughness
-    toward = (smooth * (smooth.sqrt() + roughness))[..., None]
-    dominant = F.normalize(torch.lerp(normals, mirrored, toward), dim=-1)
+    dominant = dominant_directions(normals, to_camera, n_v, roughness)
     reflected = light.reflected(dominant, roughness)
     aperture = (roughness.square() * 0.9 + 0.05).clamp(max=0.6)
     open_part = cone_visibility(grid, start, dominant, torch.minimum(aperture, 0.9 * (dominant * normals).sum(-1)))
@@ -130,15 +131,3 @@ def shadow(
         least = torch.minimum(least, ((distance + 0.15 * CELL) / (reach * KEY_SINE + 0.3 * CELL)).clamp_(min=0))
         reach = reach + distance.clamp(0.8 * CELL, 0.4)
     return least
-
-
-def tangents(
-    normals: Float[Tensor, "scenes points 3"],
-) -> tuple[Float[Tensor, "scenes points 3"], Float[Tensor, "scenes points 3"]]:
-    """Two unit vectors across each normal (T. Duff et al., "Building an orthonormal basis, revisited", 2017)."""
-    x, y, z = normals.unbind(-1)
-    sign = torch.where(z < 0, -1.0, 1.0)
-    a = -1 / (sign + z)
-    b = x * y * a
-    first = torch.stack([1 + sign * x * x * a, sign * b, -sign * x], dim=-1)
-    return first, torch.stack([b, sign + y * y * a, -y], dim=-1)

@@ -96,3 +96,35 @@ def environment_reflectance(
     scale, bias = F.grid_sample(split_sum.expand(len(roughness), -1, -1, -1), place, **options)[:, :, 0].unbind(1)
     lost = F.grid_sample(loss.expand(len(roughness), -1, -1, -1), place * place.new_tensor([1, 0]), **options)
     return scale, bias, lost[:, 0, 0]
+
+
+def dominant_directions(
+    normals: Float[Tensor, "*batch 3"],
+    to_camera: Float[Tensor, "*batch 3"],
+    cosine: Float[Tensor, "*batch"],
+    roughness: Float[Tensor, "*batch"],
+) -> Float[Tensor, "*batch 3"]:
+    """Where most of the specular light comes from (S. Lagarde and C. de Rousiers, "Moving Frostbite to PBR", 2014).
+
+    Args:
+        normals: unit.
+        to_camera: unit.
+        cosine: between the two, above 0.
+        roughness: in [0, 1].
+    """
+    mirrored = 2 * cosine[..., None] * normals - to_camera
+    smooth = 1 - roughness
+    toward = (smooth * (smooth.sqrt() + roughness))[..., None]
+    return F.normalize(torch.lerp(normals, mirrored, toward), dim=-1)
+
+
+def tangents(
+    normals: Float[Tensor, "*batch 3"],
+) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 3"]]:
+    """Two unit vectors across each normal (T. Duff et al., "Building an orthonormal basis, revisited", 2017)."""
+    x, y, z = normals.unbind(-1)
+    sign = torch.where(z < 0, -1.0, 1.0)
+    a = -1 / (sign + z)
+    b = x * y * a
+    first = torch.stack([1 + sign * x * x * a, sign * b, -sign * x], dim=-1)
+    return first, torch.stack([b, sign + y * y * a, -y], dim=-1)

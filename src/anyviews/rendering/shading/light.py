@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ....environment import Environment
+from ...environment import Environment
 
 
-HEIGHT, WIDTH = 64, 128
 # roughnesses that environments are blurred for; between them is interpolated
 LEVELS = (0.0, 0.15, 0.25, 0.4, 0.55, 0.75, 1.0)
 BROAD_LEVEL = 0.75
@@ -42,7 +41,7 @@ class Light:
     key_irradiance: Float[Tensor, "scenes lights 3"]
 
     @classmethod
-    def from_environments(cls, radiance: Float[Tensor, "scenes 3 64 128"]) -> "Light":
+    def from_environments(cls, radiance: Float[Tensor, "scenes 3 height width"]) -> "Light":
         """Blur environments and find their key lights."""
         rest, directions, irradiance = _without_key_lights(radiance)
         specular = torch.stack([_blurred(radiance, level) if level else radiance for level in LEVELS], dim=2)
@@ -57,7 +56,7 @@ class Light:
         for low, high in pairwise(LEVELS):
             level += ((roughness - low) / (high - low)).clamp_(0, 1)
         level = level * (2 / (len(LEVELS) - 1)) - 1
-        place = torch.cat([_places(directions), level[..., None]], dim=-1)[:, None, None]
+        place = torch.cat([_places(directions, self.specular), level[..., None]], dim=-1)[:, None, None]
         # rows end half a pixel before the poles, levels at their first and last one
         place = place * place.new_tensor([1, 1, (len(LEVELS) - 1) / len(LEVELS)])
         found = F.grid_sample(self.specular, place, padding_mode="border", align_corners=False)
@@ -72,7 +71,7 @@ def look_up(
     maps: Float[Tensor, "scenes 3 height padded_width"], directions: Float[Tensor, "scenes points 3"]
 ) -> Float[Tensor, "scenes points 3"]:
     """Interpolated values of wrapped equirectangular maps in unit directions."""
-    found = F.grid_sample(maps, _places(directions)[:, None], padding_mode="border", align_corners=False)
+    found = F.grid_sample(maps, _places(directions, maps)[:, None], padding_mode="border", align_corners=False)
     return found[:, :, 0].mT
 
 
@@ -81,10 +80,11 @@ def luminance(radiance: Float[Tensor, "scenes 3 height width"]) -> Float[Tensor,
     return (radiance * radiance.new_tensor(LUMINANCE)[:, None, None]).sum(1)
 
 
-def _places(directions: Tensor) -> Tensor:
+def _places(directions: Tensor, maps: Tensor) -> Tensor:
     """Columns and rows of wrapped maps in [-1, 1], in the layout of `Environment`."""
     x, y, z = directions.unbind(-1)
-    column = torch.atan2(-x, z).mul_(WIDTH / (WIDTH + 2) / math.pi)
+    width = maps.shape[-1] - 2
+    column = torch.atan2(-x, z).mul_(width / (width + 2) / math.pi)
     return torch.stack([column, y.clamp(-1, 1).acos_().mul_(2 / math.pi).sub_(1)], dim=-1)
 
 
@@ -93,22 +93,24 @@ def _wrapped(maps: Tensor) -> Tensor:
 
 
 @cache
-def _layout(device: torch.device) -> tuple[Tensor, Tensor]:
+def _layout(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Directions [H, W, 3] and solid angles [H, W] of the pixels of environments."""
-    layout = Environment(torch.ones(3, HEIGHT, WIDTH, device=device))
+    layout = Environment(torch.ones(3, height, width, device=device))
     return layout.directions(), layout.solid_angles()
 
 
 @cache
-def _kernel(level: float | None, device: torch.device) -> Tensor:
+def _kernel(level: float | None, height: int, width: int, device: torch.device) -> Tensor:
     """Fourier transform over azimuth, [rows out, rows in, W/2 + 1], of the weights that blur an environment.
 
     Args:
         level: roughness of a GGX lobe seen head on (Karis 2013), or None for the cosine lobe of diffuse surfaces.
+        height: of the environments, in pixels.
+        width: of the environments, in pixels.
         device: where it is used.
     """
-    polar = (torch.arange(HEIGHT, dtype=torch.float64) + 0.5) * (math.pi / HEIGHT)
-    azimuth = torch.arange(WIDTH, dtype=torch.float64) * (2 * math.pi / WIDTH)
+    polar = (torch.arange(height, dtype=torch.float64) + 0.5) * (math.pi / height)
+    azimuth = torch.arange(width, dtype=torch.float64) * (2 * math.pi / width)
     out, into = polar[:, None, None], polar[:, None]
     cosine = out.sin() * into.sin() * azimuth.cos() + out.cos() * into.cos()
     weights = cosine.clamp(min=0)
@@ -116,7 +118,7 @@ def _kernel(level: float | None, device: torch.device) -> Tensor:
         alpha_squared = level**4
         # the half vector lies midway between the lobe's axis and the light
         weights = weights / ((1 + cosine) / 2 * (alpha_squared - 1) + 1).square()
-    edges = torch.linspace(0, math.pi, HEIGHT + 1, dtype=torch.float64).cos()
+    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64).cos()
     weights = weights * (edges[:-1] - edges[1:])[:, None]
     weights = weights / weights.sum((1, 2), keepdim=True)
     return torch.fft.rfft(weights).to(torch.complex64).to(device)
@@ -125,14 +127,14 @@ def _kernel(level: float | None, device: torch.device) -> Tensor:
 def _blurred(radiance: Tensor, level: float | None) -> Tensor:
     """Environments convolved with a lobe: a matrix over rows at each frequency of the azimuth."""
     spectrum = torch.fft.rfft(radiance)
-    kernel = _kernel(level, radiance.device)
+    kernel = _kernel(level, *radiance.shape[-2:], radiance.device)
     mixed = torch.einsum("oif,bcif->bcof", kernel, spectrum)
-    return torch.fft.irfft(mixed, n=WIDTH).clamp_(min=0)
+    return torch.fft.irfft(mixed, n=radiance.shape[-1]).clamp_(min=0)
 
 
 def _without_key_lights(radiance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Environments less what their brightest spots exceed the ring around them by, and the spots' light."""
-    directions, solid_angles = _layout(radiance.device)
+    directions, solid_angles = _layout(*radiance.shape[-2:], radiance.device)
     found_directions, found_irradiance = [], []
     for _ in range(KEY_LIGHTS):
         bright = luminance(radiance).flatten(1).argmax(dim=1)

@@ -1,0 +1,1 @@
+"""Light on surfaces: materials of glTF under an environment."""
