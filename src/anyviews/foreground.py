@@ -13,6 +13,8 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+from .formats.photos import Photo, read_pixels
+
 
 PhotoInput = str | Path | Image.Image | np.ndarray | Tensor
 BackgroundRemover = Callable[[Image.Image], Image.Image | np.ndarray | Tensor]
@@ -111,7 +113,7 @@ def find_foreground(
             f"{found.shape[-2]}x{found.shape[-1]}; both must have one size"
         )
     check_mask(found, f"{name}: the {source}")
-    return Foreground(pixels[:3], found, name)
+    return Foreground(pixels[:3].expand(3, -1, -1), found, name)
 
 
 def check_mask(mask: Float[Tensor, "1 height width"], name: str = "the mask") -> None:
@@ -185,7 +187,7 @@ def photo_tensor(image: PhotoInput, name: str = "image") -> Float[Tensor, "chann
         FileNotFoundError: if the file is missing.
     """
     if isinstance(image, str | Path):
-        image = _opened(Path(image))
+        image = _read(Path(image))
     if isinstance(image, Image.Image):
         if image.mode not in ("L", "1"):
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -208,15 +210,11 @@ def photo_tensor(image: PhotoInput, name: str = "image") -> Float[Tensor, "chann
     return image.clamp(0, 1)
 
 
-def _opened(path: Path) -> Image.Image:
+def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; give the path of an image file")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    pixels = read_pixels(path, Photo(path, path.name))
+    return (pixels / np.iinfo(pixels.dtype).max).astype(np.float32)
 
 
 def _removed(image: Tensor, remover: BackgroundRemover | str, name: str) -> Tensor:
@@ -224,6 +222,6 @@ def _removed(image: Tensor, remover: BackgroundRemover | str, name: str) -> Tens
         if remover != REMOVER_NAME:
             raise ValueError(f"background_remover={remover!r}; accepted are {REMOVER_NAME!r} and functions")
         remover = rembg_remover()
-    pixels = (image * 255).round().byte().movedim(0, -1).cpu().numpy()
+    pixels = (image.expand(3, -1, -1) * 255).round().byte().movedim(0, -1).cpu().numpy()
     found = photo_tensor(remover(Image.fromarray(pixels)), f"what the background remover returned for {name}")
     return found[3:] if len(found) == 4 else found.mean(0, keepdim=True)
