@@ -2,28 +2,16 @@
 
 import argparse
 import json
-import time
-import warnings
 from pathlib import Path
 from typing import Any
 
-from ..formats.files import new_folder
 from .convert import parse_size
-from .generation import HELD_OUT, cautions, choose_targets, generate, load_pipeline, load_posed
-from .report import write_report
-from .run import (
-    DEFAULT_FORMATS,
-    add_sampling_arguments,
-    check_not_inside,
-    describe,
-    describe_run,
-    user_warnings,
-    write_part,
-    write_result,
-)
+from .methods import mvgd
+from .methods.mvgd_generation import cautions, generate
+from .outputs import check_not_inside
+from .photos import HELD_OUT, choose_targets, load_posed
+from .run import add_common_arguments, describe_result, run_into
 
-
-__all__ = ["HELP", "add_arguments", "describe", "run"]
 
 HELP = "generate and compare views of a sample scene, or of your own, and show them on one page"
 
@@ -53,45 +41,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", default="demo", help="folder to write (default: demo)")
     parser.add_argument("--size", metavar="HxW", help="fit every photo to this height and width, for mixed sizes")
     parser.add_argument("--frames", type=int, default=24, help="views of the path (default: 24)")
-    add_sampling_arguments(parser)
+    mvgd.add_sampling_arguments(parser)
+    add_common_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT even if it is not an earlier demo")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Generate left-out photos and a path, write one page, and return the result that is also in result.json."""
-    start = time.perf_counter()
     arguments.scene = find_scene(arguments.scene, arguments.checkpoint)
     output = Path(arguments.output)
-    size = None if arguments.size is None else parse_size(arguments.size)
     check_not_inside(output, arguments.scene, arguments.checkpoint)
-    replace = arguments.overwrite or is_earlier_demo(output)
-    with new_folder(output, replace) as folder, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        photos = load_posed(arguments.scene, size)
-        pipe = load_pipeline(arguments.checkpoint, arguments.device, progress=not arguments.json)
-        generations, parts = [], []
-        for path, frames in ((HELD_OUT, None), ("interpolate", arguments.frames)):
-            generation = generate(
-                pipe,
-                choose_targets(photos, path, frames),
-                arguments.seed,
-                num_inference_steps=arguments.steps,
-                ensemble_size=arguments.ensemble,
-                max_context_views=MOST_CONTEXT_VIEWS,
-            )
-            generations.append(generation)
-            parts.append(write_part(generation, folder, list(DEFAULT_FORMATS), path))
-        result = {
-            **describe_run(arguments, photos, str(pipe.device)),
-            "output": str(output.resolve()),
-            "warnings": user_warnings(caught) + [text for generation in generations for text in cautions(generation)],
-            "seconds": round(time.perf_counter() - start, 3),
-            "parts": parts,
-        }
-        write_result(result, folder)
-        title = f"{Path(arguments.scene).resolve().name}: views that nobody photographed"
-        write_report(folder / "index.html", title, result, photos, generations)
-    return result
+    return run_into(arguments, mvgd, generate_both, arguments.overwrite or is_earlier_demo(output), "scene")
+
+
+def generate_both(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Left-out photos and a path between the photos, each in a folder of its own."""
+    size = None if arguments.size is None else parse_size(arguments.size)
+    photos = load_posed(arguments.scene, size)
+    pipe = mvgd.load_pipeline(arguments.checkpoint, arguments.device, progress=not arguments.json)
+    generations, parts = [], []
+    for path, frames in ((HELD_OUT, None), ("interpolate", arguments.frames)):
+        generation = generate(
+            pipe,
+            choose_targets(photos, path, frames),
+            arguments.seed,
+            num_inference_steps=arguments.steps,
+            ensemble_size=arguments.ensemble,
+            max_context_views=MOST_CONTEXT_VIEWS,
+        )
+        generations.append(generation)
+        parts.append(mvgd.write_part(generation, folder, list(mvgd.DEFAULT_FORMATS), path))
+    return {
+        "title": f"{Path(arguments.scene).resolve().name}: views that nobody photographed",
+        "photos": len(photos),
+        "photo_size": [photos.height, photos.width],
+        "device": str(pipe.device),
+        "warnings": [text for generation in generations for text in cautions(generation)],
+        "parts": parts,
+        "shown": (photos, generations),
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result in words."""
+    return describe_result(result, mvgd)
 
 
 def find_scene(scene: str | None, checkpoint: str) -> str:

@@ -2,7 +2,8 @@
 
 A verb is a module of this package with `HELP` (one line), `add_arguments(parser)`, `run(arguments) -> dict` (a
 JSON-serialisable summary) and `describe(summary) -> str` (the same for people). A verb that may find fault with what
-it was given has `exit_code(summary) -> int`, too. Only the verb in use is imported.
+it was given has `exit_code(summary) -> int`, too; one whose options depend on others has
+`complete_arguments(parser, argv)`, which adds these. Only the verb in use is imported.
 
 Exit codes: 0 success; 1 unexpected error, or broken data that was found; 2 wrong usage; 3 bad input (a value or a
 file); 4 something optional is not installed; 130 interrupted.
@@ -50,8 +51,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, self.format_usage())
 
 
-def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
-    """The command line of one verb, or, without one, the list of all verbs."""
+def build_parser(selected: str | None = None, argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The command line of one verb, or, without one, the list of all verbs.
+
+    Args:
+        selected: the verb.
+        argv: what follows it, for verbs whose options depend on others.
+    """
     layout = {"epilog": EXIT_CODES, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = Parser(prog="anyviews", description="Feed-forward 3D from photos.", **layout)
     parser.add_argument("--version", action="version", version=f"anyviews {__version__}")
@@ -63,6 +69,8 @@ def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
     verb = import_module(f".{selected}", __package__)
     subparser = subparsers.add_parser(selected, description=verb.HELP, **layout)
     verb.add_arguments(subparser)
+    if hasattr(verb, "complete_arguments"):
+        verb.complete_arguments(subparser, argv)
     subparser.add_argument(
         "--json", action="store_true", help="print the summary, or the error, as one JSON object on stdout"
     )
@@ -90,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # libraries that print would break the JSON on stdout
         with contextlib.redirect_stdout(sys.stderr) if "--json" in argv else contextlib.nullcontext():
-            arguments = build_parser(argv[0] if argv and argv[0] in VERBS else None).parse_args(argv)
+            selected = argv[0] if argv and argv[0] in VERBS else None
+            arguments = build_parser(selected, argv[1:]).parse_args(argv)
             with progress_on_stderr():
                 summary = arguments.module.run(arguments)
             text = json.dumps(summary) if arguments.json else arguments.module.describe(summary)

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..evaluation.pictures import grid_picture
 from ..formats import VIEW_FORMATS, load_points, load_scene, load_views, save_scene, save_views
 from ..formats.files import new_folder
 from ..formats.json_files import write_json
@@ -25,9 +24,9 @@ from ..rendering.refinement import RefinementResult, RefinementSettings, refine_
 from ..scene import Scene
 from ..views import Views
 from .convert import parse_size
-from .generation import choose_device, load_posed, spread
+from .outputs import check_not_inside
+from .photos import choose_device, load_posed, spread
 from .render import parse_color
-from .run import check_not_inside
 
 
 HELP = "fit a scene's Gaussians and camera poses to its photos"
@@ -253,6 +252,9 @@ def mean(values: Tensor) -> float | None:
 @torch.no_grad()
 def compare(before: Gaussians, after: Gaussians, refined: Views, task: Task, backend: str, path: Path) -> None:
     """Write a picture with rows photo, before and after; photos kept out come first."""
+    # loads diffusers, which takes a second
+    from ..evaluation.pictures import grid_picture
+
     given, moved = task.seen, refined
     if task.held_out is not None:
         given, moved = (Views.cat([task.held_out, views]) for views in (given, moved))

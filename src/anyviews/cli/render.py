@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..cameras import Cameras
-from ..evaluation.pictures import color_depth
 from ..formats import load_scene, save_views
 from ..formats.files import new_file, new_folder
 from ..formats.image_folder import write_image_folder
@@ -25,7 +24,7 @@ from ..rendering.photo_targets import near_plane
 from ..scene import Scene
 from ..views import Views
 from .convert import parse_size
-from .generation import DEFAULT_FRAMES, NOVEL_PATHS, choose_device, load_posed, spread
+from .photos import DEFAULT_FRAMES, NOVEL_PATHS, choose_device, load_posed, spread
 
 
 HELP = "render Gaussians along a path, to a video or to images"
@@ -206,6 +205,9 @@ def render_frames(
 
 def colored(depths: Float[Tensor, "frames 1 height width"]) -> Float[Tensor, "frames 3 height width"]:
     """Depth in false colours of one range for all frames, so that they do not flicker."""
+    # the colours are those of diffusers, which takes a second to load
+    from ..evaluation.pictures import color_depth
+
     tall = depths.flatten(0, 2)[None, None]
     return color_depth(tall)[0].unflatten(1, (len(depths), -1)).movedim(1, 0)
 
