@@ -29,7 +29,7 @@ def test_it_equals_the_model(literal, overrides):
     expected = literal.literal_forward(model, images, model.config.num_references)
     assert set(expected) == {name for name in NAMES if getattr(found, name) is not None}
     for name, value in expected.items():
-        torch.testing.assert_close(getattr(found, name), value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        assert_close(getattr(found, name), value, 1e-5)
 
 
 @needs_golden
