@@ -1,0 +1,219 @@
+"""Decoders of LIRM: from features at points to signed distance, materials, normals and radiance.
+
+Every decoder is a small ReLU network without biases whose first layer is linear in the features, which are themselves
+interpolated from planes. So that layer is applied to the planes (`project`), and interpolating the result equals
+applying it to interpolated features, at a fifth of the work or less.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ...geometry.spherical_harmonics import harmonic_basis
+from .configuration_lirm import LIRMConfig
+from .planes_lirm import LIRMPlanes, Rows, panorama_corners, plane_corners, weighted_rows
+
+
+SH_DEGREE = 2
+
+
+@dataclass(frozen=True)
+class LIRMFields:
+    """What is at points of a batch of objects; fields that a model does not predict are None.
+
+    Args:
+        sdf: [B, P, 1] signed distance to the surface, negative inside, in units of the object frame.
+        base_colors: [B, P, 3] sRGB in [0, 1].
+        roughness, metallic: [B, P, 1] in [0, 1], linear.
+        normals: [B, P, 3] unit, in the object frame.
+        radiance: [B, P, 3] sRGB in [0, 1], towards the viewer.
+        features: [B, P, 3 * plane_dim], interpolated features of the three planes.
+    """
+
+    sdf: Float[Tensor, "*batch 1"]
+    base_colors: Float[Tensor, "*batch 3"] | None = None
+    roughness: Float[Tensor, "*batch 1"] | None = None
+    metallic: Float[Tensor, "*batch 1"] | None = None
+    normals: Float[Tensor, "*batch 3"] | None = None
+    radiance: Float[Tensor, "*batch 3"] | None = None
+    features: Float[Tensor, "*batch features"] | None = None
+
+
+@dataclass(frozen=True)
+class LIRMTables:
+    """Planes and panoramas behind the first layers of the decoders.
+
+    Args:
+        planes: of each decoder, [B * P * S * S, mlp_dim], laid out as `LIRMPlanes.planes`.
+        panoramas: [B * Q * H * W, mlp_dim], of the radiance; None without panoramas.
+        batch: objects.
+    """
+
+    planes: dict[str, Float[Tensor, "rows channels"]]
+    panoramas: Float[Tensor, "panorama_rows channels"] | None
+    batch: int
+
+    def tensors(self) -> list[Tensor]:
+        """All tables."""
+        return [*self.planes.values(), *([] if self.panoramas is None else [self.panoramas])]
+
+    def with_tensors(self, tensors: list[Tensor]) -> "LIRMTables":
+        """Other values in the order of `tensors`."""
+        planes = dict(zip(self.planes, tensors, strict=False))
+        return replace(self, planes=planes, panoramas=None if self.panoramas is None else tensors[-1])
+
+
+class LIRMHead(nn.Module):
+    """A ReLU network without biases, whose first layer is applied to planes ahead of their look-up.
+
+    Args:
+        inputs: channels of the concatenated features.
+        hidden: width.
+        depth: hidden layers, the first one included.
+        outputs: channels.
+    """
+
+    def __init__(self, inputs: int, hidden: int, depth: int, outputs: int):
+        super().__init__()
+        self.first = nn.Linear(inputs, hidden, bias=False)
+        self.hidden = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(depth - 1))
+        self.last = nn.Linear(hidden, outputs, bias=False)
+        for layer in (self.first, *self.hidden, self.last):
+            layer.of_decoder = True
+
+    def project(self, planes: Float[Tensor, "batch planes size size channels"]) -> Float[Tensor, "rows hidden"]:
+        """The first layer's share of each texel."""
+        channels = planes.shape[-1]
+        pairs = planes.unflatten(1, (3, -1)).unbind(1)
+        weights = self.first.weight[:, : 3 * channels].split(channels, dim=1)
+        projected = [F.linear(pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
+        return torch.stack(projected, dim=1).flatten(0, -2)
+
+    def project_panoramas(
+        self, panoramas: Float[Tensor, "batch panoramas azimuths heights channels"]
+    ) -> Float[Tensor, "rows hidden"]:
+        """The same for the channels behind those of the planes."""
+        return F.linear(panoramas, self.first.weight[:, -panoramas.shape[-1] :]).flatten(0, -2)
+
+    def forward(self, projected: Float[Tensor, "points hidden"]) -> Float[Tensor, "points outputs"]:
+        """The further layers, on looked-up values of the first."""
+        states = F.relu(projected)
+        for layer in self.hidden:
+            states = F.relu(layer(states))
+        return self.last(states)
+
+
+class LIRMDecoders(nn.Module):
+    """All decoders of the model."""
+
+    def __init__(self, config: LIRMConfig):
+        super().__init__()
+        self.config = config
+        features, width = 3 * config.plane_dim, config.mlp_dim
+        heads = {
+            "sdf": LIRMHead(features, width, config.sdf_depth, 1),
+            "normal": LIRMHead(features, width, config.normal_depth, 3),
+        }
+        if config.prediction_type != "rgb":
+            heads["base_color"] = LIRMHead(features, width, config.brdf_depth, 3)
+            heads["roughness_metallic"] = LIRMHead(features, width, config.brdf_depth, 2)
+        self.has_panoramas = config.prediction_type != "brdf" and config.nde_type == "panorama"
+        if config.prediction_type != "brdf":
+            inputs = features + (config.nde_dim if self.has_panoramas else 0)
+            outputs = 3 * (SH_DEGREE + 1) ** 2 if config.nde_type == "sh" else 3
+            heads["radiance"] = LIRMHead(inputs, width, config.rgb_depth, outputs)
+        if self.has_panoramas:
+            heads["panorama_level"] = LIRMHead(features, width, config.rho_depth, 1)
+        self.heads = nn.ModuleDict(heads)
+
+    def project(self, planes: LIRMPlanes) -> LIRMTables:
+        """Apply the first layers to planes and panoramas."""
+        tables = {name: head.project(planes.planes) for name, head in self.heads.items()}
+        panoramas = None
+        if self.has_panoramas:
+            panoramas = self.heads["radiance"].project_panoramas(planes.panoramas)
+        return LIRMTables(tables, panoramas, len(planes))
+
+    def corners(self, points: Float[Tensor, "points 3"], objects: Int[Tensor, "points"]) -> Rows:
+        """Where points are looked up in the planes of their objects."""
+        config = self.config
+        return plane_corners(points, objects, config.box_radius, config.num_planes, config.plane_resolution)
+
+    def signed_distances(
+        self, tables: LIRMTables, points: Float[Tensor, "points 3"], rows: Rows
+    ) -> Float[Tensor, "points"]:
+        """Distance to a small ball plus a learned, bounded correction."""
+        learned = self.heads["sdf"](weighted_rows(tables.planes["sdf"], rows))
+        return self.correct(learned, points.norm(dim=-1))
+
+    def correct(self, learned: Float[Tensor, "points 1"], radii: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
+        """Signed distances from the decoder's output and the points' distances from the centre."""
+        radius = self.config.box_radius
+        bound = self.config.sdf_range * math.sqrt(3) * radius
+        return learned[:, 0].tanh() * bound + (radii - self.config.sdf_bias_radius * radius)
+
+    def appearance(
+        self,
+        tables: LIRMTables,
+        points: Float[Tensor, "points 3"],
+        directions: Float[Tensor, "points 3"] | None,
+        objects: Int[Tensor, "points"],
+        rows: Rows,
+    ) -> dict[str, Float[Tensor, "points channels"]]:
+        """Normals, and of the materials and the radiance what the model predicts, by their names in `LIRMFields`.
+
+        Args:
+            tables: of `project`.
+            points: [N, 3].
+            directions: [N, 3], unit, from the viewer to the point; None to look along the normal.
+            objects: [N], which object of the batch.
+            rows: of `corners`.
+        """
+        found = {"normals": F.normalize(self._decode("normal", tables, rows) + F.normalize(points, dim=-1), dim=-1)}
+        if "base_color" in self.heads:
+            found["base_colors"] = self._decode("base_color", tables, rows).sigmoid()
+            materials = self._decode("roughness_metallic", tables, rows).sigmoid()
+            found["roughness"], found["metallic"] = materials.split(1, dim=-1)
+        if "radiance" in self.heads:
+            found["radiance"] = self._radiance(tables, found["normals"].detach(), directions, objects, rows)
+        return found
+
+    def _decode(self, name: str, tables: LIRMTables, rows: Rows) -> Tensor:
+        return self.heads[name](weighted_rows(tables.planes[name], rows))
+
+    def _radiance(
+        self, tables: LIRMTables, normals: Tensor, directions: Tensor | None, objects: Tensor, rows: Rows
+    ) -> Tensor:
+        projected = weighted_rows(tables.planes["radiance"], rows)
+        if self.has_panoramas:
+            projected = projected + self._reflected(tables, normals, directions, objects, rows)
+        raw = self.heads["radiance"](projected)
+        if self.config.nde_type == "sh":
+            basis = harmonic_basis(-normals if directions is None else directions, SH_DEGREE)
+            raw = (raw.unflatten(-1, (-1, 3)) * basis[..., None]).sum(-2)
+        return raw.sigmoid()
+
+    def _reflected(
+        self, tables: LIRMTables, normals: Tensor, directions: Tensor | None, objects: Tensor, rows: Rows
+    ) -> Tensor:
+        """What the panoramas show in the mirror direction, between the two whose levels are next to the learned one."""
+        config = self.config
+        mirrored = normals
+        if directions is not None:
+            along = (directions * normals).sum(-1, keepdim=True)
+            mirrored = F.normalize(directions - 2 * along * normals, dim=-1)
+        size, count = config.panorama_resolution, config.nde_panoramas
+        corners = panorama_corners(mirrored, objects, count, size, config.nde_wrap)
+        if count == 1:
+            return weighted_rows(tables.panoramas, corners)
+        level = self._decode("panorama_level", tables, rows).sigmoid() * (count - 1)  # [N, 1]
+        lower = level.detach().floor().clamp(max=count - 2)
+        corners = Rows(corners.indices + lower.int() * size**2, corners.weights)
+        upper = Rows(corners.indices + size**2, corners.weights)
+        return torch.lerp(
+            weighted_rows(tables.panoramas, corners), weighted_rows(tables.panoramas, upper), level - lower
+        )

@@ -1,0 +1,140 @@
+"""The transformer of LIRM: plain pre-norm self-attention over the tokens of an object and of its photos."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_lirm import LIRMConfig
+
+
+# On a CPU with gradients, scores of up to so many tokens are written out: the backward pass of the fused product
+# costs more than it saves.
+EXPLICIT_TOKENS = 4096
+
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+
+
+class LIRMLinear(nn.Module):
+    """A linear layer whose rows have learned lengths apart from their directions, or a plain one.
+
+    Args:
+        inputs, outputs: channels.
+        weight_norm: learn the lengths apart (Salimans and Kingma, 2016).
+    """
+
+    def __init__(self, inputs: int, outputs: int, weight_norm: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.length = nn.Parameter(torch.empty(outputs, 1)) if weight_norm else None
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, states: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        weight = self.weight
+        if self.length is not None:
+            weight = weight * (self.length / weight.norm(dim=1, keepdim=True))
+        return F.linear(states, weight, self.bias)
+
+
+class LIRMMLP(nn.Module):
+    """Two linear layers with an activation between."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, activation: str, weight_norm: bool):
+        super().__init__()
+        self.up = LIRMLinear(inputs, hidden, weight_norm)
+        self.activation = ACTIVATIONS[activation]
+        self.down = LIRMLinear(hidden, outputs, weight_norm)
+
+    def forward(self, states: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        return self.down(self.activation(self.up(states)))
+
+
+def explicit_attention_forward(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs
+) -> tuple[Tensor, Tensor]:
+    """The attention product spelt out."""
+    weights = (query * scaling @ key.mT).softmax(-1).to(value.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class LIRMAttention(nn.Module):
+    """Tokens attend to each other."""
+
+    is_causal = False
+
+    def __init__(self, config: LIRMConfig):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key_value = nn.Linear(config.hidden_size, 2 * config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, states: Float[Tensor, "batch tokens width"], num_queries: int
+    ) -> Float[Tensor, "batch queries width"]:
+        """The first `num_queries` tokens attend to all."""
+        query = self.query(states[:, :num_queries]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        key_value = self.key_value(states).unflatten(-1, (2, self.num_heads, -1))
+        key, value = key_value.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, head_dim]
+        attended = self._implementation(states)(self, query, key, value, None, scaling=query.shape[-1] ** -0.5)[0]
+        return self.out(attended.flatten(2))
+
+    def _implementation(self, states: Tensor):
+        explicit = states.device.type == "cpu" and torch.is_grad_enabled() and states.shape[1] <= EXPLICIT_TOKENS
+        if explicit and self.config._attn_implementation == "sdpa":
+            return explicit_attention_forward
+        return ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, explicit_attention_forward)
+
+
+class LIRMLayer(GradientCheckpointingLayer):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, config: LIRMConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.attention = LIRMAttention(config)
+        self.mlp_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.mlp = LIRMMLP(width, width * config.mlp_ratio, width, "gelu", config.weight_norm)
+
+    def forward(
+        self, states: Float[Tensor, "batch tokens width"], num_queries: int
+    ) -> Float[Tensor, "batch queries width"]:
+        """Update the first `num_queries` tokens by all."""
+        attended = self.attention(self.attention_norm(states), num_queries)
+        states = states[:, :num_queries] + attended
+        return states + self.mlp(self.mlp_norm(states))
+
+
+class LIRMPatchEmbedding(nn.Module):
+    """Photos and rays to tokens: linear maps of patches, added and normalised.
+
+    The sum of linear maps is one linear map of what the method concatenates; three of them leave the background
+    optional.
+    """
+
+    def __init__(self, config: LIRMConfig):
+        super().__init__()
+        patch, width = config.patch_size, config.hidden_size
+        self.patch_size = patch
+        self.image = nn.Conv2d(3, width, patch, stride=patch)
+        self.rays = nn.Conv2d(6, width, patch, stride=patch)
+        self.background = nn.Conv2d(3, width, patch, stride=patch) if config.use_background else None
+        if self.background is not None:
+            self.background.starts_at_zero = True
+        self.norm = nn.LayerNorm(width, eps=config.patch_norm_eps)
+
+    def forward(
+        self,
+        images: Float[Tensor, "views 3 height width"],
+        rays: Float[Tensor, "views 6 height width"],
+        backgrounds: Float[Tensor, "views 3 height width"] | None,
+    ) -> Float[Tensor, "views tokens channels"]:
+        dtype = self.image.weight.dtype
+        tokens = self.image(images.to(dtype)) + self.rays(rays.to(dtype))
+        if backgrounds is not None:
+            tokens = tokens + self.background(backgrounds.to(dtype))
+        return self.norm(tokens.flatten(2).mT.to(dtype))
