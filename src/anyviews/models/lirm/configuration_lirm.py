@@ -37,9 +37,9 @@ CHOICES = {
 }
 
 POSITIVE = (
-    "image_size patch_size hidden_size num_hidden_layers num_attention_heads mlp_ratio plane_token_size plane_upsample "
-    "plane_dim nde_token_size nde_upsample nde_dim nde_panoramas mlp_dim bbox_radius bbox_margin sdf_inv_std "
-    "fuse_hidden_size num_samples"
+    "image_size patch_size hidden_size num_hidden_layers num_attention_heads mlp_ratio plane_token_size "
+    "plane_upsample plane_dim nde_token_size nde_upsample nde_dim nde_panoramas mlp_dim bbox_radius bbox_margin "
+    "sdf_inv_std fuse_hidden_size num_samples"
 ).split()
 
 

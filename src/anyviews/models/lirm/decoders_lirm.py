@@ -200,7 +200,7 @@ class LIRMDecoders(nn.Module):
     def _reflected(
         self, tables: LIRMTables, normals: Tensor, directions: Tensor | None, objects: Tensor, rows: Rows
     ) -> Tensor:
-        """What the panoramas show in the mirror direction, between the two whose levels are next to the learned one."""
+        """What the panoramas show in the mirror direction, between the two next to the learned level."""
         config = self.config
         mirrored = normals
         if directions is not None:

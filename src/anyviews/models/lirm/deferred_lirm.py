@@ -33,9 +33,9 @@ def deferred_loss(
 ) -> tuple[Float[Tensor, ""], LIRMRender]:
     """A loss of rendered images whose `backward` reaches the planes and the decoders.
 
-    It equals `image_loss(model.render(...))` in value and gradients, except that gradients that are not finite count as
-    zero. All work is done here; `backward` only scales the gradients found, so that the loss can be added to others, and
-    be scaled, accumulated and synchronised by whatever calls `backward`.
+    It equals `image_loss(model.render(...))` in value and gradients, except that gradients that are not finite count
+    as zero. All work is done here; `backward` only scales the gradients found, so that the loss can be added to
+    others, and be scaled, accumulated and synchronised by whatever calls `backward`.
 
     Args:
         model: whose decoders render.

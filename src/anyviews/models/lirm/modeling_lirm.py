@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput
 from ...geometry.rays import pluecker
 from ..strict_loading import StrictLoadingMixin
 from .configuration_lirm import LIRMConfig
-from .decoders_lirm import LIRMDecoders, LIRMFields, LIRMTables
+from .decoders_lirm import LIRMDecoders, LIRMFields
 from .layers_lirm import LIRMMLP, LIRMLayer, LIRMLinear, LIRMPatchEmbedding
 from .occupancy_lirm import LIRMOccupancy, distances_on_grid, find_occupancy
 from .planes_lirm import LIRMPlanes, Rows, weighted_rows
@@ -120,7 +120,8 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         (height, width), patch = images.shape[-2:], self.config.patch_size
         if height % patch or width % patch:
             raise ValueError(
-                f"images of {height}x{width} pixels do not divide into patches; both sides must be multiples of {patch}"
+                f"images of {height}x{width} pixels do not divide into patches; both sides must be multiples of "
+                f"{patch}"
             )
         if backgrounds is not None and not self.config.use_background:
             raise ValueError("this model reads no backgrounds (use_background=False); leave them out")

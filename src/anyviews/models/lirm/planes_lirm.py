@@ -1,8 +1,8 @@
 """Feature planes and panoramas of LIRM, and how they are looked up.
 
-A look-up is a weighted sum of rows of a table. Which rows, and with which weights, depends on the point alone, so it is
-found once and serves every table. Interpolation and the first layer of a decoder are both linear and the first layer has
-no bias: decoders_lirm.py applies it to the planes, and what is looked up here is already its sum over the three planes.
+A look-up is a weighted sum of rows of a table. Which rows, and with which weights, depends on the point alone, so it
+is found once and serves every table. Interpolation and the first layer of a decoder are both linear, and that layer
+has no bias: decoders_lirm.py applies it to the planes, and what is looked up here is its sum over the three planes.
 """
 
 import math
@@ -29,8 +29,8 @@ class LIRMPlanes:
 
     Args:
         planes: [B, P, S, S, C] features. P = 6 planes xy+, xy-, xz+, xz-, yz+, yz- of S rows (the second axis of the
-            name, from -R to R) and S columns (the first); + is where the third axis is above 0. P = 3 planes xy, xz, yz
-            of a tri-plane.
+            name, from -R to R) and S columns (the first); + is where the third axis is above 0. P = 3 planes xy, xz,
+            yz of a tri-plane.
         panoramas: [B, Q, H, W, C] features by azimuth (rows) and height (columns); None if the model has none.
     """
 

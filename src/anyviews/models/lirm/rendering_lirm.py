@@ -1,7 +1,7 @@
 """Volume rendering of LIRM's signed distances along rays (VolSDF, Yariv et al., 2021).
 
-Samples lie at the middles of equal steps inside the box. Signed distances are needed at all of them, everything else only
-where a sample is visible: what a ray leaves out weighs less than `SKIPPED_WEIGHT` in total.
+Samples lie at the middles of equal steps inside the box. Signed distances are needed at all of them, everything else
+only where a sample is visible: what a ray leaves out weighs less than `SKIPPED_WEIGHT` in total.
 """
 
 import math

@@ -66,7 +66,7 @@ class LIRMState:
         try:
             with safe_open(path, framework="pt", device=str(device)) as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except SafetensorError as error:
             raise ValueError(f"{path} is no .safetensors file ({error}); LIRMState.save writes one") from error
         if metadata.get("format") != FORMAT or "planes" not in tensors:
