@@ -65,6 +65,10 @@ class TrainingArguments:
         "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
     ] = argument("constant_with_warmup", "Schedule of the learning rate over max_train_steps.")
     lr_warmup_steps: int = argument(0, "Steps of linear warm-up.")
+    optimizer: Literal["adamw", "muon"] = argument(
+        "adamw", "adamw, or muon: Muon for the linear layers of repeated blocks and AdamW for all else."
+    )
+    muon_learning_rate: float = argument(2e-3, "Learning rate of Muon after warm-up.")
     adam_beta1: float = argument(0.9, "First moment decay of AdamW.")
     adam_beta2: float = argument(0.999, "Second moment decay of AdamW.")
     adam_epsilon: float = argument(1e-8, "Epsilon of AdamW.")

@@ -32,7 +32,7 @@ from .folders import check_output_dir, find_checkpoint
 from .method import Method
 from .optimization import (
     attention_of,
-    decay_groups,
+    build_optimizer,
     enable_gradient_checkpointing,
     evaluation_mode,
     name_sharded_blocks,
@@ -133,12 +133,7 @@ class Run:
         if arguments.compile:
             model.compile()
         self.method.place(accelerator.device, DTYPES.get(accelerator.mixed_precision, torch.float32))
-        optimizer = torch.optim.AdamW(
-            decay_groups(model, arguments.adam_weight_decay),
-            lr=arguments.learning_rate,
-            betas=(arguments.adam_beta1, arguments.adam_beta2),
-            eps=arguments.adam_epsilon,
-        )
+        optimizer = build_optimizer(model, arguments)
         if accelerator.state.deepspeed_plugin is not None:  # it clips itself, and has no loader to ask for the size
             settings = accelerator.state.deepspeed_plugin.deepspeed_config
             settings["train_micro_batch_size_per_gpu"] = arguments.train_batch_size
@@ -163,7 +158,9 @@ class Run:
         A run that is resumed with more steps or another rate thus follows its new schedule from its first step on.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = self.arguments.learning_rate
+            muon = group.get("muon", False)
+            rate = self.arguments.muon_learning_rate if muon else self.arguments.learning_rate
+            group["lr"] = group["initial_lr"] = rate
         # by keyword: the third positional parameter is step_rules, unlike in transformers
         self.schedule = get_scheduler(
             self.arguments.lr_scheduler,

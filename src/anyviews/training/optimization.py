@@ -9,6 +9,9 @@ import torch
 from diffusers.models.attention_dispatch import attention_backend
 from torch import nn
 
+from .arguments import TrainingArguments
+from .muon import MuonWithAdamW, muon_groups
+
 
 SECONDS_BETWEEN_INTERRUPTS = 3.0
 
@@ -47,6 +50,18 @@ def attention_of(name: str, device: torch.device) -> contextlib.AbstractContextM
         return attention_backend(name)
     # the backward pass of the fused kernel is slow on a CPU
     return attention_backend("_native_math") if device.type == "cpu" else contextlib.nullcontext()
+
+
+def build_optimizer(model: nn.Module, arguments: TrainingArguments) -> torch.optim.Optimizer:
+    """The optimiser that the arguments name; the schedule sets its learning rates."""
+    options = {
+        "lr": arguments.learning_rate,
+        "betas": (arguments.adam_beta1, arguments.adam_beta2),
+        "eps": arguments.adam_epsilon,
+    }
+    if arguments.optimizer == "muon":
+        return MuonWithAdamW(muon_groups(model, arguments.adam_weight_decay), **options)
+    return torch.optim.AdamW(decay_groups(model, arguments.adam_weight_decay), **options)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

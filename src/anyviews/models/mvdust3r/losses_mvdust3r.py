@@ -100,12 +100,8 @@ def point_losses(
         raise ValueError("no pixel of the batch has a known depth; give depth maps with some pixels above 0")
     weight = valid[:, None].to(points.dtype)  # [batch, 1, views, height, width]
     units, target_units = (mean_distance(values, weight) for values in (points, targets))
-    normalized = [
-        values / unit[..., None, None, None, None] for values, unit in ((points, units), (targets, target_units))
-    ]
-    # an undefined pixel must not spoil gradients: its difference is set to 0 before the root
-    difference = torch.where(weight[..., None] > 0, normalized[0] - normalized[1], 1.0)
-    errors = difference.norm(dim=-1)
+    scale, target_scale = (unit.reciprocal()[..., None, None, None, None] for unit in (units, target_units))
+    errors = (points * scale - targets * target_scale).norm(dim=-1)
     losses = (confidence * errors - confidence_weight * confidence.log()) * weight
     weight = weight.expand_as(losses)
 
@@ -124,8 +120,7 @@ def mean_distance(
     points: Float[Tensor, "batch paths views height width 3"], weight: Float[Tensor, "batch 1 views height width"]
 ) -> Float[Tensor, "batch paths"]:
     """Mean distance from the reference camera over the pixels of weight 1 in all views."""
-    distances = torch.where(weight[..., None] > 0, points, 1.0).norm(dim=-1)
-    mean = (distances * weight).sum((2, 3, 4)) / (weight.sum((2, 3, 4)) + NEAREST_UNIT)
+    mean = (points.norm(dim=-1) * weight).sum((2, 3, 4)) / (weight.sum((2, 3, 4)) + NEAREST_UNIT)
     return mean.clamp(min=NEAREST_UNIT)
 
 
