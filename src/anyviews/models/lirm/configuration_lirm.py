@@ -16,6 +16,7 @@ LIRM_SIZES: dict[str, dict] = {
         "fuse_hidden_size": 128,
         "plane_token_size": 8,
         "nde_token_size": 4,
+        "sweep_size": 4,
     },
     "small": {
         "image_size": 256,
@@ -60,6 +61,8 @@ class LIRMConfig(PreTrainedConfig):
         plane_token_size: tokens per side of a plane.
         plane_upsample: texels per side of such a token.
         plane_dim: channels of a texel.
+        sweep_size: points per side of a plane's token at which the photos are looked up, as evidence for it; 0 for
+            none, as in the paper.
         nde_type: view dependence of the radiance: "none" (LIRM-diff), "sh" (spherical harmonics of degree 2) or
             "panorama" (LIRM-NDE: feature panoramas looked up in the mirror direction).
         nde_token_size, nde_upsample, nde_dim: of the square that holds all panoramas.
@@ -101,6 +104,7 @@ class LIRMConfig(PreTrainedConfig):
     plane_token_size: int = 48
     plane_upsample: int = 8
     plane_dim: int = 32
+    sweep_size: int = 0
     nde_type: str = "panorama"
     nde_token_size: int = 32
     nde_upsample: int = 8
@@ -150,6 +154,11 @@ class LIRMConfig(PreTrainedConfig):
         return self.plane_token_size * self.plane_upsample
 
     @property
+    def sweep_resolution(self) -> int:
+        """Points per side of the box at which the photos are looked up."""
+        return self.plane_token_size * self.sweep_size
+
+    @property
     def num_plane_tokens(self) -> int:
         """Tokens of all planes."""
         return self.num_planes * self.plane_token_size**2
@@ -196,6 +205,11 @@ class LIRMConfig(PreTrainedConfig):
             raise ValueError(
                 f"nde_panoramas={self.nde_panoramas} must be 1, 4, 9 ... and divide a square of nde_token_size x "
                 f"nde_upsample = {self.nde_token_size * self.nde_upsample} texels into squares of 2 or more"
+            )
+        if self.sweep_size < 0 or self.sweep_resolution % 2:
+            raise ValueError(
+                f"sweep_size={self.sweep_size} must be 0 or more, and times plane_token_size={self.plane_token_size} "
+                "be even: half of the points lie on either side of an axis"
             )
         if self.bptt_steps < 0:
             raise ValueError(f"bptt_steps={self.bptt_steps} must be 0 or more")

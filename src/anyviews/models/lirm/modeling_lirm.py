@@ -23,6 +23,7 @@ from .occupancy_lirm import LIRMOccupancy, distances_on_grid, find_occupancy
 from .planes_lirm import LIRMPlanes, Rows, weighted_rows
 from .rendering_lirm import LIRMRender, RaySettings, in_batches, ray_chunks, render_rays
 from .state_lirm import LIRMState
+from .sweep_lirm import LIRMSweep
 
 
 @no_type_check  # a ModelOutput may also be made of one dictionary, as offloading does
@@ -61,6 +62,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         super().__init__(config)
         width = config.hidden_size
         self.patch_embedding = LIRMPatchEmbedding(config)
+        self.sweep = LIRMSweep(config) if config.sweep_size else None
         self.plane_embedding = nn.Parameter(torch.empty(config.num_plane_tokens, width))
         self.plane_fuse = self._fuse_layer()
         self.layers = nn.ModuleList(LIRMLayer(config) for _ in range(config.num_hidden_layers))
@@ -107,7 +109,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         directions: Float[Tensor, "batch views 3 height width"],
         backgrounds: Float[Tensor, "batch views 3 height width"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """Tokens of one set of photos.
+        """Tokens of one set of photos; behind them, with config.sweep_size, those of its evidence for the planes.
 
         Args:
             images: sRGB in [-1, 1], the object on white; height and width are multiples of config.patch_size.
@@ -127,7 +129,10 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
             raise ValueError("this model reads no backgrounds (use_background=False); leave them out")
         rays = pluecker(origins.movedim(2, -1), directions.movedim(2, -1)).movedim(-1, 2)
         views = [None if maps is None else maps.flatten(0, 1) for maps in (images, rays, backgrounds)]
-        return self.patch_embedding(*views).unflatten(0, images.shape[:2]).flatten(1, 2)
+        tokens = self.patch_embedding(*views).unflatten(0, images.shape[:2]).flatten(1, 2)
+        if self.sweep is None:
+            return tokens
+        return torch.cat([tokens, self.sweep(images, origins, directions, backgrounds).to(tokens.dtype)], dim=1)
 
     def update(self, image_tokens: Float[Tensor, "batch tokens width"], state: LIRMState | None = None) -> LIRMState:
         """What is known of the objects after another set of photos (Eq. 5).
@@ -143,6 +148,9 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         if state is not None and state.updates % (self.config.bptt_steps + 1) == 0:
             state = state.detach()
         tokens = [self._fuse(self.plane_fuse, self.plane_embedding, state and state.planes)]
+        if self.sweep is not None:
+            image_tokens, evidence = image_tokens.tensor_split([-self.config.num_plane_tokens], dim=1)
+            tokens[0] = tokens[0] + evidence.to(tokens[0].dtype)
         if self.config.num_panorama_tokens:
             fuse = self.plane_fuse if self.panorama_fuse is None else self.panorama_fuse
             tokens.append(self._fuse(fuse, self.panorama_embedding, state and state.panoramas))
