@@ -13,6 +13,7 @@ from anyviews.cameras import Cameras
 from anyviews.geometry.context import nearest_cameras
 from anyviews.geometry.depth import depth_from_distance
 from anyviews.geometry.rays import camera_rays, pixel_centers
+from anyviews.models.memory import parse_memory
 from anyviews.models.mvgd import (
     MemoryPlan,
     MVGDImageEncoder,
@@ -24,7 +25,6 @@ from anyviews.models.mvgd import (
     decode_rgb,
     noise_levels,
     normalize_cameras,
-    parse_memory,
     plan_memory,
     plane_sweep,
     ray_map,

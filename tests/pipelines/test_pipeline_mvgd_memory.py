@@ -7,7 +7,8 @@ import torch
 from live_bytes import LiveBytes
 from tiny_pipeline import arc_cameras, photos, seeded, tiny_pipeline
 
-from anyviews.models.mvgd import MemoryPlan, MVGDImageEncoder, parse_memory
+from anyviews.models.memory import parse_memory
+from anyviews.models.mvgd import MemoryPlan, MVGDImageEncoder
 from anyviews.pipelines import MVGDPipeline, MVGDPipelineOutput
 from anyviews.views import Views
 

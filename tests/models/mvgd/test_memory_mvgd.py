@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_mvgd import ARCHITECTURES, SMALL
 
-from anyviews.models.mvgd import MVGDTransformerModel, Workload, parse_memory, plan_memory
+from anyviews.models.mvgd import MVGDTransformerModel, Workload, plan_memory
 from anyviews.models.mvgd.memory_mvgd import _ray_features
 
 
@@ -32,22 +32,6 @@ def smallest(config, work: Workload = WORK) -> int:
     with pytest.raises(ValueError, match="max_memory=1 bytes is too little for 100 context views") as error:
         plan_memory(config, work, 1)
     return int(re.search(r"at least (\d+) bytes", str(error.value))[1])
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [(12345, 12345), ("12345", 12345), ("2GB", 2 * 10**9), ("1.5 GiB", 3 * 2**29), (" 50 mib ", 50 * 2**20)],
-)
-def test_memory_in_words(text, value):
-    assert parse_memory(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "GB", "2 TB", "1.2.3GB", "-2GB", "."])
-def test_other_words_are_refused(text):
-    with pytest.raises(
-        ValueError, match=re.escape(f"max_memory={text!r}; accepted are bytes or a text such as '2GB'")
-    ):
-        parse_memory(text)
 
 
 def test_without_a_limit_everything_is_done_at_once():

@@ -4,7 +4,7 @@ from ...diffusers_registry import register_with_diffusers
 from .attention_mvgd import MVGDExplicitAttentionProcessor
 from .configuration_mvgd import MVGD_SIZES
 from .image_encoder_mvgd import MVGDImageEncoder
-from .memory_mvgd import MemoryPlan, Workload, parse_memory, plan_memory
+from .memory_mvgd import MemoryPlan, Workload, plan_memory
 from .modeling_mvgd import MVGDSceneContext, MVGDTransformerModel, MVGDTransformerOutput
 from .processing_mvgd import (
     NormalizedCameras,
@@ -49,7 +49,6 @@ __all__ = [
     "limit_scale",
     "noise_levels",
     "normalize_cameras",
-    "parse_memory",
     "patchify",
     "plan_memory",
     "plane_sweep",

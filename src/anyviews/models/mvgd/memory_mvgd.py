@@ -1,13 +1,10 @@
 """How MVGD keeps any number of context views within a stated memory: the plan is made before anything is computed."""
 
 import math
-import re
 from dataclasses import dataclass
 
 from .embeddings_mvgd import count_ray_features
 
-
-UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 SMALLEST_CHUNK = 64
 VIEWS_ENCODED_AT_ONCE = 16
@@ -62,16 +59,6 @@ class MemoryPlan:
     members: int
     encoded_views: int
     peak_bytes: int
-
-
-def parse_memory(value: int | str) -> int:
-    """Bytes from an integer or a text such as "2GB" or "500 MiB"."""
-    if isinstance(value, int):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
-    if match is None or match[2].upper() not in UNITS:
-        raise ValueError(f"max_memory={value!r}; accepted are bytes or a text such as '2GB' or '500MiB'")
-    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def plan_memory(config, work: Workload, max_memory: int | None, cache_scene: bool = True) -> MemoryPlan:
