@@ -67,8 +67,10 @@ def psnr(image: Tensor, other: Tensor) -> float:
 def parts(path: Path) -> tuple[dict, np.ndarray, np.ndarray]:
     """The scene's description, words of 16 bits [N, 16] and bytes of harmonics that a page holds."""
     found = dict(re.findall(r'<script id="(\w+)" type="[\w/-]+">([^<]*)</script>', path.read_text(encoding="utf-8")))
-    words = np.frombuffer(base64.b64decode(found["records"]), "<u2").reshape(-1, 16)
-    return json.loads(found["scene"]), words, np.frombuffer(base64.b64decode(found["coefficients"]), "u1")
+    scene = json.loads(found["scene"])
+    part = scene["steps"][0]["gaussians"]
+    records, harmonics = (base64.b64decode(found[part["blocks"][name]]) for name in ("records", "harmonics"))
+    return {**scene, **part}, np.frombuffer(records, "<u2").reshape(-1, 16), np.frombuffer(harmonics, "u1")
 
 
 def read_page(path: Path) -> Gaussians:
@@ -136,7 +138,7 @@ def test_large_sets_keep_what_is_seen_most(tmp_path):
     faint = replace(given, opacities=0.9 - 0.8 * seldom, scales=torch.full((100, 3), 0.1))
     with pytest.warns(UserWarning, match="50 most visible of 100 Gaussians; give max_gaussians=100"):
         write_gaussian_html(faint, tmp_path / "page.html", max_gaussians=50)
-    assert parts(tmp_path / "page.html")[0]["given"] == 100
+    assert parts(tmp_path / "page.html")[0]["notices"] == ["These are the 50 most visible of 100 Gaussians."]
     found = read_page(tmp_path / "page.html")
     torch.testing.assert_close(found.opacities, torch.full((50,), 0.9), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.colors, given.colors[::2], atol=5e-4, rtol=0)  # in their order

@@ -57,24 +57,43 @@ function followKeys(viewer, actions) {
   addEventListener("blur", () => viewer.keys.clear());
 }
 
+// What there is, in words.
+function contents({ scene, steps, step }) {
+  const number = (value) => value.toLocaleString("en");
+  const words = Object.values(steps[step]).map((layer) => `${number(layer.count)} ${layer.noun}`);
+  if (scene.frusta) words.push(`${number(scene.cameras.length)} camera${scene.cameras.length === 1 ? "" : "s"}`);
+  return words.join(", ");
+}
+
 // Buttons and their keys.
 function setUpControls(viewer) {
-  const { scene, look } = viewer, shown = viewer.renderer.total, cameras = scene.cameras.length;
-  const number = (value) => value.toLocaleString("en");
-  element("count").textContent = `${number(shown)} Gaussians`;
-  const notices = [];
-  if (shown < scene.given) notices.push(`These are the ${number(shown)} most visible of ${number(scene.given)}.`);
+  const { scene, look } = viewer, cameras = scene.cameras.length;
+  const notices = [...scene.notices];
   element("camera").append(new Option("free view", "-1"));
-  for (let i = 0; i < cameras; i++) element("camera").append(new Option(`camera ${i}`, String(i)));
+  for (let i = 0; i < cameras; i++) element("camera").append(new Option(scene.cameras[i].name, String(i)));
   element("cameras").hidden = !cameras;
   element("up").hidden = cameras > 0;
-  element("harmonics-label").hidden = !scene.degree;
+  const kinds = Object.keys(LAYERS).filter((name) => viewer.has(name));
+  for (const name of Object.keys(LAYERS)) element(`${name}-label`).hidden = !(kinds.includes(name) && kinds.length > 1);
+  element("harmonics-label").hidden = !viewer.steps.some((layers) => layers.gaussians?.degree);
+  element("size-label").hidden = !(viewer.has("gaussians") || viewer.has("points"));
+  element("surest-label").hidden = !scene.confident;
+  element("frusta-label").hidden = !viewer.frusta;
+  element("depth-label").hidden = !viewer.frusta?.pictures.every(Boolean);
+  element("lit-label").hidden = !viewer.has("mesh");
+  element("steps").hidden = viewer.steps.length < 2;
+  element("step").max = String(viewer.steps.length - 1);
 
   const update = () => {
     element("background").textContent = `Background: ${look.background}`;
     element("up").textContent = `Up: ${look.up}`;
-    element("harmonics").checked = look.degree > 0;
+    for (const name of ["harmonics", "frusta", "depth", "lit"]) element(name).checked = look[name];
+    for (const name of kinds) element(name).checked = Boolean(look.shown[name]);
     element("size").value = String(look.size);
+    element("surest").value = String(look.surest);
+    element("step").value = String(viewer.step);
+    element("step-name").textContent = scene.stepNames[viewer.step];
+    element("count").textContent = contents(viewer);
     element("notice").textContent = notices.join(" ");
     element("notice").hidden = !notices.length;
     viewer.invalidate();
@@ -96,7 +115,10 @@ function setUpControls(viewer) {
     n: () => step(1),
     p: () => step(-1),
     b: () => { look.background = following(BACKGROUNDS, look.background); update(); },
-    c: () => { look.degree = look.degree ? 0 : scene.degree; update(); },
+    c: () => { look.harmonics = !look.harmonics; update(); },
+    f: () => { look.frusta = !look.frusta; update(); },
+    d: () => { look.depth = !look.depth; update(); },
+    l: () => { look.lit = !look.lit; update(); },
     u: () => {
       if (cameras) return;
       look.up = following(UPS, look.up);
@@ -107,8 +129,16 @@ function setUpControls(viewer) {
   };
   const buttons = { reset: "r", next: "n", previous: "p", background: "b", up: "u", hide: "h", show: "h" };
   for (const [id, key] of Object.entries(buttons)) element(id).addEventListener("click", actions[key]);
-  element("harmonics").addEventListener("change", actions.c);
-  element("size").addEventListener("input", (event) => { look.size = Number(event.target.value); update(); });
+  for (const [id, key] of Object.entries({ harmonics: "c", frusta: "f", depth: "d", lit: "l" })) {
+    element(id).addEventListener("change", actions[key]);
+  }
+  for (const name of kinds) {
+    element(name).addEventListener("change", (event) => { look.shown[name] = event.target.checked; update(); });
+  }
+  for (const name of ["size", "surest"]) {
+    element(name).addEventListener("input", (event) => { look[name] = Number(event.target.value); update(); });
+  }
+  element("step").addEventListener("input", (event) => { viewer.step = Number(event.target.value); update(); });
   element("camera").addEventListener("change", (event) => {
     if (Number(event.target.value) >= 0) viewer.jump(Number(event.target.value), true);
     event.target.blur();
@@ -121,14 +151,22 @@ function setUpControls(viewer) {
 // The settings behind the # of the page's address, each with what it accepts.
 function setUpAddress(viewer, { hide, update, notices }) {
   const { look, scene } = viewer, cameras = scene.cameras.length, standing = notices.length;
+  const isSwitch = (value) => value === "0" || value === "1";
   const settings = {
     camera: [(value) => /^\d+$/.test(value) && Number(value) < cameras, (value) => viewer.jump(Number(value), true)],
     up: [(value) => !cameras && Object.hasOwn(UPS, value), (value) => { look.up = value; viewer.reset(); }],
     background: [(value) => Object.hasOwn(BACKGROUNDS, value), (value) => { look.background = value; }],
     size: [(value) => Number(value) > 0 && Number(value) <= 100, (value) => { look.size = Number(value); }],
-    harmonics: [(value) => value === "0" || value === "1", (value) => { look.degree = scene.degree * Number(value); }],
-    ui: [(value) => value === "0" || value === "1", (value) => hide(value === "0", false)],
+    surest: [(value) => Number(value) >= 0 && Number(value) <= 1, (value) => { look.surest = Number(value); }],
+    step: [(value) => /^\d+$/.test(value) && Number(value) < viewer.steps.length,
+      (value) => { viewer.step = Number(value); }],
+    show: [(value) => value.split(",").every((name) => viewer.has(name)),
+      (value) => { look.shown = Object.fromEntries(value.split(",").map((name) => [name, true])); }],
+    ui: [isSwitch, (value) => hide(value === "0", false)],
   };
+  for (const name of ["harmonics", "frusta", "depth", "lit"]) {
+    settings[name] = [isSwitch, (value) => { look[name] = value === "1"; }];
+  }
   const read = () => {
     notices.length = standing;
     // a plus would be read as a space
@@ -143,7 +181,7 @@ function setUpAddress(viewer, { hide, update, notices }) {
   read();
 }
 
-function main() {
+async function main() {
   const canvas = element("canvas");
   const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
   if (!gl) {
@@ -153,13 +191,19 @@ function main() {
   }
   canvas.addEventListener("webglcontextlost", () => show("The graphics unit was reset. Reload the page to go on."));
   try {
-    const viewer = new Viewer(canvas, gl);
+    const scene = JSON.parse(element("scene").textContent), steps = [];
+    for (const parts of scene.steps) {
+      const read = {};
+      for (const [name, part] of Object.entries(parts)) read[name] = await loaded(part);
+      steps.push(read);
+    }
+    const viewer = new Viewer(canvas, gl, scene, steps, scene.frusta && (await loaded(scene.frusta)));
     followPointers(viewer);
     setUpControls(viewer);
     new ResizeObserver(() => viewer.invalidate()).observe(canvas);
     element("message").hidden = true;
   } catch (error) {
-    show(`The Gaussians cannot be drawn: ${error.message}`);
+    show(`The scene cannot be drawn: ${error.message}`);
     throw error;
   }
 }

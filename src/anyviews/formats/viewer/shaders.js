@@ -2,10 +2,7 @@
 // Formulas and constants are those of anyviews/rendering/gaussians, so that both give the same pictures; only its end
 // of a pixel that is nearly covered does not exist here, where blending goes from back to front.
 
-// Textures are this wide; a power of two, so that the shader finds a texel by shifting and masking.
-const TEXTURE_WIDTH = 4096;
-
-const VERTEX_SHADER = `#version 300 es
+const GAUSSIAN_VERTEX_SHADER = `#version 300 es
 precision highp float;
 precision highp int;
 precision highp usampler2D;
@@ -23,15 +20,7 @@ uniform vec3 harmonicLimits;
 uniform vec2 logScales;                // lowest and highest
 uniform float sizeFactor;
 
-uniform mat3 worldToCamera;
-uniform vec3 cameraCenter;
-uniform vec2 focal;
-uniform float skew;
-uniform vec2 principal;
-uniform vec2 imageSize;
-uniform vec2 imageCorner;              // lower left, in the framebuffer
-uniform float near;
-
+${CAMERA}
 in uint index;
 in vec2 corner;                        // of the quad, -1 or 1
 flat out vec2 middle;                  // of the ellipse in the framebuffer, whose y points up
@@ -126,10 +115,10 @@ void main() {
   axes = vec4(direction.x, -direction.y, across.x, -across.y) / vec4(longer, longer, shorter, shorter);
   vec2 pixel = center + reach * (corner.x * longer * direction + corner.y * shorter * across);
   vec2 inImage = 2.0 * pixel / imageSize - 1.0;
-  gl_Position = vec4(inImage.x, -inImage.y, 0.0, 1.0);
+  gl_Position = vec4(inImage.x, -inImage.y, max(1.0 - 2.0 * nearPlane / z, -1.0), 1.0);
 }`;
 
-const FRAGMENT_SHADER = `#version 300 es
+const GAUSSIAN_FRAGMENT_SHADER = `#version 300 es
 precision highp float;
 
 const float MIN_ALPHA = 1.0 / 255.0;

@@ -19,6 +19,7 @@ const UPS = {
 // Gaussians whose centre is not farther along the camera's axis are left out, as by render_gaussians; in scenes much
 // smaller than this, a hundredth of their radius.
 const NEAR = 0.01;
+const NEAR_PLANE = 1e-3; // where solid things begin, in radii of the scene
 
 const FIELD_OF_VIEW = 50; // degrees, of the first view without cameras
 const FIRST_ELEVATION = 0.25; // radians above the horizon, of the same
@@ -40,12 +41,24 @@ function turned(vector, axis, angle) {
   return vector.map((value, i) => value * cosine + side[i] * sine + axis[i] * height);
 }
 
+// What a page holds under a name: bytes, in base64.
 function bytesOf(id) {
   const text = atob(element(id).textContent);
   element(id).remove();
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
+}
+
+// A part of the scene with its blocks read and its pictures decoded.
+async function loaded(part) {
+  const read = { ...part };
+  for (const [name, id] of Object.entries(part.blocks ?? {})) read[name] = bytesOf(id);
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  for (const [name, id] of Object.entries(part.pictures ?? {})) {
+    read[name] = await createImageBitmap(new Blob([bytesOf(id)]), options);
+  }
+  return read;
 }
 
 function show(message) {
@@ -85,28 +98,36 @@ function fitted(camera, exact, width, height) {
   };
 }
 
+const LAYERS = { gaussians: GaussianLayer, mesh: MeshLayer, points: PointLayer };
+
 class Viewer {
-  constructor(canvas, gl) {
+  // steps: for each step of the scene its parts by name, loaded; frusta: the pyramids of the cameras, loaded, or null.
+  constructor(canvas, gl, scene, steps, frusta) {
     this.canvas = canvas;
-    this.scene = JSON.parse(element("scene").textContent);
-    const records = new Uint32Array(bytesOf("records").buffer);
-    const numbers = new Float32Array(records.buffer);
-    this.means = new Float32Array(3 * (records.length / 8));
-    for (let i = 0; i < this.means.length; i++) this.means[i] = numbers[8 * Math.floor(i / 3) + (i % 3)];
-    this.renderer = new GaussianRenderer(gl, records, bytesOf("coefficients"), this.scene);
+    this.scene = scene;
+    this.steps = steps.map((parts) => Object.fromEntries(Object.entries(parts).map(
+      ([name, part]) => [name, new LAYERS[name](gl, part, () => this.invalidate())])));
+    this.frusta = frusta && new FrustumLayer(gl, scene.cameras, frusta);
+    this.picture = new Picture(gl, Boolean(frusta) || this.steps.some((layers) => layers.mesh || layers.points));
     this.near = Math.min(NEAR, this.scene.radius / 100);
-    this.look = { size: 1, degree: this.scene.degree, background: "black", up: "+y" };
+    this.step = steps.length - 1;
+    this.look = { size: 1, surest: 1, harmonics: true, frusta: true, depth: false, lit: this.scene.lit,
+      background: "black", up: "+y", shown: { [Object.keys(LAYERS).find((name) => this.has(name))]: true } };
     this.revision = 0; // of the pose
-    this.sorted = -1; // revision that the order of the Gaussians belongs to
     this.keys = new Set(); // held now
     this.shifted = false;
     this.pointers = new Map();
-    this.sorter = new BackgroundSorter(this.means, (view, order) => {
-      this.renderer.setOrder(order);
-      this.sorted = view.revision;
-      this.invalidate();
-    });
     this.reset();
+  }
+
+  has(name) {
+    return this.steps.some((layers) => layers[name]);
+  }
+
+  // What is seen now, solid things first.
+  layers() {
+    const layers = Object.entries(this.steps[this.step]).filter(([name]) => this.look.shown[name]);
+    return layers.map(([, layer]) => layer).sort((a, b) => b.solid - a.solid);
   }
 
   // `number` of a given camera, whose image is shown alone where `exact`.
@@ -117,11 +138,13 @@ class Viewer {
   reset() {
     if (this.scene.cameras.length) {
       this.up = this.scene.up;
+      this.front = this.scene.cameras[0];
       this.jump(0, false);
     } else {
       const upright = UPS[this.look.up];
       this.up = upright.up;
       this.start(frontCamera(upright, this.scene.radius), -1, false);
+      this.front = { ...this.camera };
       this.distance = Math.hypot(...this.camera.center); // about the middle of all, not about what is in front
       this.orbit(0, FIRST_ELEVATION);
     }
@@ -135,15 +158,17 @@ class Viewer {
     this.moved();
   }
 
-  // The median depth of Gaussians around the image's centre: what the camera turns about.
+  // The median depth of what is seen around the image's centre: what the camera turns about.
   distanceAhead() {
     const { rotation, center, focal, size } = this.camera;
     const axes = [0, 1, 2].map((i) => column(rotation, i)), depths = [];
-    const step = 3 * Math.ceil(this.means.length / 3 / 50000);
-    for (let i = 0; i < this.means.length; i += step) {
-      const [x, y, z] = axes.map((axis) => dot(axis, [0, 1, 2].map((k) => this.means[i + k] - center[k])));
-      if (z > this.near && Math.abs(x / z) < size[0] / focal[0] / 4 && Math.abs(y / z) < size[1] / focal[1] / 4) {
-        depths.push(z);
+    for (const { positions } of this.layers()) {
+      const step = 3 * Math.ceil(positions.length / 3 / 50000);
+      for (let i = 0; i < positions.length; i += step) {
+        const [x, y, z] = axes.map((axis) => dot(axis, [0, 1, 2].map((k) => positions[i + k] - center[k])));
+        if (z > this.near && Math.abs(x / z) < size[0] / focal[0] / 4 && Math.abs(y / z) < size[1] / focal[1] / 4) {
+          depths.push(z);
+        }
       }
     }
     return depths.length ? depths.sort((a, b) => a - b)[depths.length >> 1] : this.scene.radius;
@@ -204,15 +229,34 @@ class Viewer {
     this.lastTime = time;
     this.moveByKeys((elapsed < 100 ? elapsed : 16) / 1000); // the first frame after a rest takes no leap
     this.resize();
+    const fit = fitted(this.camera, this.exact, this.canvas.width, this.canvas.height);
     const view = {
-      ...fitted(this.camera, this.exact, this.canvas.width, this.canvas.height),
-      rotation: this.camera.rotation, center: this.camera.center, near: this.near, revision: this.revision,
+      ...fit, bottom: this.canvas.height - fit.top - fit.size[1], rotation: this.camera.rotation,
+      center: this.camera.center, near: this.near, nearPlane: NEAR_PLANE * this.scene.radius, revision: this.revision,
     };
-    if (this.sorted !== this.revision) this.sorter.request(view);
-    this.renderer.draw(view, { ...this.look, ...BACKGROUNDS[this.look.background] });
+    const settled = this.draw(view);
     this.showState(elapsed);
     if (this.keys.size) this.invalidate();
-    else if (this.sorted === this.revision && !this.scheduled) document.documentElement.dataset.state = "settled";
+    else if (settled && !this.scheduled) document.documentElement.dataset.state = "settled";
+  }
+
+  // Draws everything; returns whether it is in the order that this view needs.
+  draw(view) {
+    const colors = BACKGROUNDS[this.look.background], side = column(this.front.rotation, 0);
+    const lamp = along(along(side.map((value) => -value), this.up, 1), column(this.front.rotation, 2), -1);
+    const size = Math.hypot(...lamp) || 1;
+    const look = { ...this.look, ...colors, upDirection: this.up, lamp: lamp.map((value) => value / size) };
+    const layers = this.layers(), settled = layers.map((layer) => layer.ready(view)).every(Boolean);
+    this.picture.begin(view, look);
+    this.picture.solid(true);
+    // a given camera's own picture shows what the scene looks like, and nothing else
+    if (this.frusta && look.frusta && !this.exact) this.frusta.draw(view, look);
+    for (const layer of layers) {
+      this.picture.solid(layer.solid);
+      layer.draw(view, look);
+    }
+    this.picture.end();
+    return settled;
   }
 
   resize() {
