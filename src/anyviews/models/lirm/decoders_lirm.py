@@ -6,7 +6,7 @@ applying it to interpolated features, at a fifth of the work or less.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -43,28 +43,34 @@ class LIRMFields:
     features: Float[Tensor, "*batch features"] | None = None
 
 
+# The table of the panoramas, beside those that are named for the decoders.
+PANORAMAS = "panoramas"
+
+
 @dataclass(frozen=True)
 class LIRMTables:
     """Planes and panoramas behind the first layers of the decoders.
 
     Args:
-        planes: of each decoder, [B * P * S * S, mlp_dim], laid out as `LIRMPlanes.planes`.
-        panoramas: [B * Q * H * W, mlp_dim], of the radiance; None without panoramas.
+        tables: of the planes by decoder, [B * P * S * S, mlp_dim], laid out as `LIRMPlanes.planes`; of the panoramas
+            as the radiance sees them, [B * Q * H * W, mlp_dim].
         batch: objects.
+        gradient_sums: where gradients of the tables are added up, see `weighted_rows`.
     """
 
-    planes: dict[str, Float[Tensor, "rows channels"]]
-    panoramas: Float[Tensor, "panorama_rows channels"] | None
+    tables: dict[str, Float[Tensor, "_ channels"]]
     batch: int
+    gradient_sums: dict[str, Float[Tensor, "_ channels"]] | None = None
 
-    def tensors(self) -> list[Tensor]:
-        """All tables."""
-        return [*self.planes.values(), *([] if self.panoramas is None else [self.panoramas])]
+    def look_up(self, name: str, rows: Rows) -> Float[Tensor, "points channels"]:
+        """Interpolated values of a table."""
+        return weighted_rows(self.tables[name], rows, self.gradient_sums and self.gradient_sums[name])
 
-    def with_tensors(self, tensors: list[Tensor]) -> "LIRMTables":
-        """Other values in the order of `tensors`."""
-        planes = dict(zip(self.planes, tensors, strict=False))
-        return replace(self, planes=planes, panoramas=None if self.panoramas is None else tensors[-1])
+    def apart(self) -> "LIRMTables":
+        """The same values without their history, with sums of gradients that are still zero."""
+        tables = {name: table.detach().requires_grad_() for name, table in self.tables.items()}
+        sums = {name: torch.zeros_like(table) for name, table in self.tables.items()}
+        return LIRMTables(tables, self.batch, sums)
 
 
 class LIRMHead(nn.Module):
@@ -133,10 +139,9 @@ class LIRMDecoders(nn.Module):
     def project(self, planes: LIRMPlanes) -> LIRMTables:
         """Apply the first layers to planes and panoramas."""
         tables = {name: head.project(planes.planes) for name, head in self.heads.items()}
-        panoramas = None
         if self.has_panoramas:
-            panoramas = self.heads["radiance"].project_panoramas(planes.panoramas)
-        return LIRMTables(tables, panoramas, len(planes))
+            tables[PANORAMAS] = self.heads["radiance"].project_panoramas(planes.panoramas)
+        return LIRMTables(tables, len(planes))
 
     def corners(self, points: Float[Tensor, "points 3"], objects: Int[Tensor, "points"]) -> Rows:
         """Where points are looked up in the planes of their objects."""
@@ -147,7 +152,7 @@ class LIRMDecoders(nn.Module):
         self, tables: LIRMTables, points: Float[Tensor, "points 3"], rows: Rows
     ) -> Float[Tensor, "points"]:
         """Distance to a small ball plus a learned, bounded correction."""
-        learned = self.heads["sdf"](weighted_rows(tables.planes["sdf"], rows))
+        learned = self.heads["sdf"](tables.look_up("sdf", rows))
         return self.correct(learned, points.norm(dim=-1))
 
     def correct(self, learned: Float[Tensor, "points 1"], radii: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
@@ -183,12 +188,12 @@ class LIRMDecoders(nn.Module):
         return found
 
     def _decode(self, name: str, tables: LIRMTables, rows: Rows) -> Tensor:
-        return self.heads[name](weighted_rows(tables.planes[name], rows))
+        return self.heads[name](tables.look_up(name, rows))
 
     def _radiance(
         self, tables: LIRMTables, normals: Tensor, directions: Tensor | None, objects: Tensor, rows: Rows
     ) -> Tensor:
-        projected = weighted_rows(tables.planes["radiance"], rows)
+        projected = tables.look_up("radiance", rows)
         if self.has_panoramas:
             projected = projected + self._reflected(tables, normals, directions, objects, rows)
         raw = self.heads["radiance"](projected)
@@ -209,11 +214,10 @@ class LIRMDecoders(nn.Module):
         size, count = config.panorama_resolution, config.nde_panoramas
         corners = panorama_corners(mirrored, objects, count, size, config.nde_wrap)
         if count == 1:
-            return weighted_rows(tables.panoramas, corners)
+            return tables.look_up(PANORAMAS, corners)
         level = self._decode("panorama_level", tables, rows).sigmoid() * (count - 1)  # [N, 1]
         lower = level.detach().floor().clamp(max=count - 2)
         corners = Rows(corners.indices + lower.int() * size**2, corners.weights)
         upper = Rows(corners.indices + size**2, corners.weights)
-        return torch.lerp(
-            weighted_rows(tables.panoramas, corners), weighted_rows(tables.panoramas, upper), level - lower
-        )
+        below, above = (tables.look_up(PANORAMAS, place) for place in (corners, upper))
+        return torch.lerp(below, above, level - lower)

@@ -54,7 +54,7 @@ def deferred_loss(
         # first layers act through the tables; the others act on every sample
         weights = [weight for name, weight in model.decoders.named_parameters() if not name.endswith("first.weight")]
         job = _Job(model, tables, origins, directions, settings, chunk, image_loss)
-        return _Deferred.apply(job, *tables.tensors(), *weights), job.render
+        return _Deferred.apply(job, *tables.tables.values(), *weights), job.render
 
 
 class _Job:
@@ -71,8 +71,7 @@ class _Job:
         image_loss: Callable[[LIRMRender], Tensor],
     ):
         self.decoders, self.settings, self.image_loss = model.decoders, settings, image_loss
-        # leaves of their own, which do not keep the graph of the planes alive
-        self.tables = tables.with_tensors([table.detach().requires_grad_() for table in tables.tensors()])
+        self.tables = tables.apart()
         self.chunks = list(ray_chunks(origins, directions, chunk))
         self.batch = len(origins)
         self.render: LIRMRender | None = None
@@ -90,19 +89,21 @@ class _Job:
         sizes = [len(rays[0]) for rays in self.chunks]
         return loss.detach(), {name: _finite(value).flatten(0, 1).split(sizes) for name, value in found.items()}
 
-    def weight_gradients(self, of_maps: dict[str, list[Tensor]], weights: list[Tensor]) -> list[Tensor | None]:
+    def gradients(self, of_maps: dict[str, list[Tensor]], weights: list[Tensor]) -> list[Tensor]:
         """Gradients by the tables and by weights, chunk by chunk."""
-        leaves = [*self.tables.tensors(), *weights]
-        sums: list[Tensor | None] = [None] * len(leaves)
+        tables = list(self.tables.tables.values())
+        sums = [torch.zeros_like(weight) for weight in weights]
         for index, rays in enumerate(self.chunks):
             with torch.enable_grad():
                 maps = render_rays(self.decoders, self.tables, *rays, self.settings).maps()
             pairs = [(maps[name], parts[index]) for name, parts in of_maps.items() if maps[name].requires_grad]
             if pairs:
                 outputs, given = zip(*pairs, strict=True)
-                found = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
-                sums = [_added(total, value) for total, value in zip(sums, found, strict=True)]
-        return [None if total is None else _finite(total) for total in sums]
+                found = torch.autograd.grad(outputs, [*tables, *weights], given, allow_unused=True)
+                for total, value in zip(sums, found[len(tables) :], strict=True):  # tables add up their own
+                    if value is not None:
+                        total.add_(value)
+        return [_finite(total) for total in (*self.tables.gradient_sums.values(), *sums)]
 
 
 class _Deferred(torch.autograd.Function):
@@ -112,20 +113,13 @@ class _Deferred(torch.autograd.Function):
     def forward(ctx, job: _Job, *tensors: Tensor) -> Tensor:
         loss, of_maps = job.image_gradients()
         if any(ctx.needs_input_grad):
-            weights = list(tensors[len(job.tables.tensors()) :])
-            ctx.gradients = job.weight_gradients(of_maps, weights)
+            ctx.gradients = job.gradients(of_maps, list(tensors[len(job.tables.tables) :]))
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(None if value is None else value * gradient for value in ctx.gradients)
-
-
-def _added(total: Tensor | None, value: Tensor | None) -> Tensor | None:
-    if total is None or value is None:
-        return value if total is None else total
-    return total.add_(value)
+        return None, *(value * gradient for value in ctx.gradients)
 
 
 def _finite(gradient: Tensor) -> Tensor:

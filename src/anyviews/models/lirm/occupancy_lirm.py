@@ -50,7 +50,7 @@ def distances_on_grid(
     config, size = decoders.config, len(coordinates)
     signs = config.num_planes // 3
     shape = (tables.batch, 3, signs, config.plane_resolution, config.plane_resolution, -1)
-    planes = _at_lines(tables.planes["sdf"].view(shape), 4, coordinates / config.box_radius)
+    planes = _at_lines(tables.tables["sdf"].view(shape), 4, coordinates / config.box_radius)
     planes = _at_lines(planes, 3, coordinates / config.box_radius)  # [B, 3, signs, G rows, G columns, hidden]
     side = (coordinates <= 0).long() if signs == 2 else torch.zeros_like(coordinates, dtype=torch.long)
     squared = coordinates.square()
@@ -80,7 +80,7 @@ def find_occupancy(
     """
     radius = decoders.config.box_radius
     width = 2 * radius / resolution
-    device = tables.planes["sdf"].device
+    device = tables.tables["sdf"].device
     centers = (torch.arange(resolution, device=device, dtype=torch.float32) + 0.5) * width - radius
     distances = distances_on_grid(decoders, tables, centers)
     near = (distances < invisible_distance + width * 3**0.5 / 2).float()

@@ -135,25 +135,34 @@ def panorama_corners(
     return Rows(indices.int(), weights)
 
 
-def weighted_rows(table: Float[Tensor, "rows channels"], rows: Rows) -> Float[Tensor, "points channels"]:
-    """The weighted sum of the rows that each point asks for, with gradients of the table."""
-    return _WeightedRows.apply(table, rows.indices, rows.weights)
+def weighted_rows(
+    table: Float[Tensor, "rows channels"], rows: Rows, gradient_sum: Float[Tensor, "rows channels"] | None = None
+) -> Float[Tensor, "points channels"]:
+    """The weighted sum of the rows that each point asks for.
+
+    Args:
+        table: [T, C], which gets gradients.
+        rows: of each point.
+        gradient_sum: where to add the table's gradient, instead of making a new one. A table is large, and a part of
+            an image asks for few of its rows.
+    """
+    return _WeightedRows.apply(table, rows.indices, rows.weights, gradient_sum)
 
 
 class _WeightedRows(torch.autograd.Function):
     """torch's embedding bag, whose gradient would sort all indices first: fifteen times slower than adding them up."""
 
     @staticmethod
-    def forward(ctx, table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx, table: Tensor, indices: Tensor, weights: Tensor, gradient_sum: Tensor | None) -> Tensor:
         ctx.save_for_backward(indices, weights)
-        ctx.table_shape = table.shape
+        ctx.table_shape, ctx.gradient_sum = table.shape, gradient_sum
         return F.embedding_bag(indices, table, per_sample_weights=weights.to(table.dtype), mode="sum")
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, None, None, None]:
         indices, weights = ctx.saved_tensors
-        table_gradient = gradient.new_zeros(ctx.table_shape)
+        table_gradient = gradient.new_zeros(ctx.table_shape) if ctx.gradient_sum is None else ctx.gradient_sum
         if gradient.device.type == "cpu" and gradient.dtype == torch.float32:
             from .kernels_lirm import add_rows
 
@@ -163,7 +172,7 @@ class _WeightedRows(torch.autograd.Function):
         else:
             for index, weight in zip(indices.unbind(-1), weights.unbind(-1), strict=True):
                 table_gradient.index_add_(0, index, gradient * weight[:, None].to(gradient.dtype))
-        return table_gradient, None, None
+        return table_gradient if ctx.gradient_sum is None else None, None, None, None
 
 
 def _bilinear(right: Tensor, below: Tensor) -> Tensor:
