@@ -152,8 +152,8 @@ def grown(model: MVDust3rPlusModel, options: dict) -> MVDust3rPlusModel:
     other += [name for name in wanted if name not in weights and not name.startswith(NEW_PARTS)]
     if other:
         raise ValueError(
-            f"--model_options {json.dumps(options)} do not fit the given model, first at {other[0]}; a given model can "
-            "get more references or Gaussian heads, nothing else"
+            f"--model_options {json.dumps(options)} do not fit the given model, first at {other[0]}; a given model "
+            "can get more references or Gaussian heads, nothing else"
         )
     larger.load_state_dict(weights, strict=False)
     return larger

@@ -101,6 +101,7 @@ class Run:
         )
         plugin = accelerator.state.deepspeed_plugin
         check_sharding(accelerator.distributed_type, None if plugin is None else plugin.zero_stage)
+        check_optimizer(arguments.optimizer, accelerator.distributed_type)
         check_output_dir(accelerator, self.output_dir)
         checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
         start_trackers(accelerator, method.name, {**asdict(data), **asdict(arguments)})
@@ -280,6 +281,20 @@ class Run:
         if self.arguments.push_to_hub and self.accelerator.is_main_process:
             logger.info(f"uploaded to {upload(self.output_dir, self.arguments)}")
         self.accelerator.wait_for_everyone()
+
+
+def check_optimizer(optimizer: str, distributed_type: DistributedType) -> None:
+    """Refuse Muon where a process does not hold whole matrices, which it makes orthogonal.
+
+    Raises:
+        ValueError: for Muon with FSDP or DeepSpeed.
+    """
+    if optimizer == "muon" and distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ValueError(
+            f"--optimizer muon needs whole matrices and {distributed_type.value} divides them among processes; give "
+            "--optimizer adamw, or an accelerate config without sharding, such as "
+            "training_scripts/accelerate_configs/multi_gpu.yaml"
+        )
 
 
 def check_sharding(distributed_type: DistributedType, zero_stage: int | None) -> None:

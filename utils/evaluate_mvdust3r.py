@@ -1,0 +1,166 @@
+"""Measure an MV-DUSt3R+ checkpoint on the held-out procedural rooms, and write the figures into its card.
+
+    python utils/evaluate_mvdust3r.py checkpoints/mvdust3r-plus-tiny --card model_cards/mvdust3r-plus-tiny.md
+
+Points and recovered cameras of four unposed views, with one to four references, beside answers that look at no photo;
+by number of views; by how far apart the views are; and rendered novel views.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from anyviews.cameras import Cameras
+from anyviews.cli.camera_map import camera_map
+from anyviews.data.procedural import HELD_OUT_SEED_START
+from anyviews.evaluation.cards import fill, table
+from anyviews.evaluation.pointmaps import (
+    Prediction,
+    evaluate_pointmaps,
+    held_out_rooms,
+    mean_pointmap,
+    means,
+    predict,
+    score_room,
+    standing_cameras,
+    true_points,
+)
+from anyviews.geometry.pose_recovery import recover_cameras
+from anyviews.models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusModel
+from anyviews.views import Views
+
+
+VIEW_COUNTS = (2, 4, 6, 8)
+BASELINE_BINS = 4
+# Training rooms whose mean pointmap is the constant answer.
+ROOMS_OF_MEAN = 512
+
+
+def with_references(model: MVDust3rPlusModel, count: int) -> MVDust3rPlusModel:
+    """The same weights with fewer references; with one, the layers that fuse paths are left out."""
+    config = MVDust3rPlusConfig(**{**model.config.to_diff_dict(), "num_references": count})
+    other = MVDust3rPlusModel(config).eval()
+    wanted = other.state_dict()
+    other.load_state_dict({name: value for name, value in model.state_dict().items() if name in wanted})
+    return other
+
+
+def blind_answers(rooms: Sequence[Views], training_rooms: Sequence[Views]) -> dict:
+    """Scores of answers that look at no photo."""
+    points = mean_pointmap(training_rooms)
+    cameras = recover_cameras(points, torch.ones(points.shape[:-1]))
+    return {
+        "constant mean pointmap": means([score_room(Prediction(points, cameras), room) for room in rooms]),
+        "identity poses": means([score_room(Prediction(None, standing_cameras(room)), room) for room in rooms]),
+        "true points": means([score_room(exact(room), room) for room in rooms]),
+    }
+
+
+def exact(room: Views) -> Prediction:
+    """What a perfect network would say, with the cameras recovered from it."""
+    points = true_points(room)
+    return Prediction(points, recover_cameras(points, torch.ones(points.shape[:-1])))
+
+
+def quality(model: MVDust3rPlusModel, rooms: Sequence[Views], picture: Path | None) -> tuple[dict, list[dict]]:
+    """Scores by number of references, and those of each room with all."""
+    most = model.config.num_references
+    report = evaluate_pointmaps(model, rooms, picture)
+    rows = {}
+    for count in range(1, most):
+        name = f"{count} references" if count > 1 else "1 reference"
+        rows[name] = evaluate_pointmaps(with_references(model, count), rooms)["means"]
+    rows[f"{most} references"] = report["means"]
+    return rows, report["rooms"]
+
+
+def by_views(model: MVDust3rPlusModel, count: int, size: int) -> dict:
+    """Scores by number of views of the same rooms; the model was trained on four."""
+    rows = {}
+    for views in VIEW_COUNTS:
+        rows[f"{views} views"] = evaluate_pointmaps(model, held_out_rooms(count, size, views))["means"]
+    return rows
+
+
+def by_rotation(rooms: Sequence[Views], scores: Sequence[dict]) -> dict:
+    """Scores by how far the cameras turn, which is the error of identity poses."""
+    turned = torch.tensor([score_room(Prediction(None, standing_cameras(r)), r)["rotation"] for r in rooms])
+    rows = {}
+    for chosen in turned.argsort().chunk(BASELINE_BINS):
+        name = f"{turned[chosen].min():.0f} to {turned[chosen].max():.0f} degrees"
+        found = means([scores[index] for index in chosen.tolist()])
+        rows[name] = {key: found[key] for key in ("error", "nd", "rotation", "rra@15")}
+    return rows
+
+
+def draw_cameras(model: MVDust3rPlusModel, rooms: Sequence[Views], folder: Path) -> None:
+    """True (filled) and predicted (outlined) cameras of the first rooms from above, in one unit, as SVG files."""
+    for index, room in enumerate(rooms[:4]):
+        prediction, _ = predict(model, room)
+        unit = true_points(room).norm(dim=-1).mean() / prediction.points.norm(dim=-1).mean()
+        truth, found = room.cameras.relative_to(room.cameras[0]), prediction.cameras.scaled(unit)
+        (folder / f"cameras-{index}.svg").write_text(camera_map(truth, found), encoding="utf-8")
+
+
+def spread(rooms: Sequence[Views]) -> dict[str, float]:
+    """What the rooms are like: mean distance of points and mean baseline in metres, from the first camera."""
+    cameras = Cameras.stack([room.cameras.relative_to(room.cameras[0]) for room in rooms])
+    return {
+        "metres to the points": float(torch.stack([true_points(room).norm(dim=-1).mean() for room in rooms]).mean()),
+        "metres between cameras": float(cameras.centers[:, 1:].norm(dim=-1).mean()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--scenes", type=int, default=64)
+    parser.add_argument("--card", type=Path, help="Markdown card whose marked sections are filled in")
+    parser.add_argument("--output", type=Path, help="folder for report.json and pictures")
+    arguments = parser.parse_args()
+
+    started = time.monotonic()
+    model = MVDust3rPlusModel.from_pretrained(arguments.checkpoint).float().eval()
+    size, count = model.config.image_size, arguments.scenes
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    rooms = held_out_rooms(count, size)
+    picture = None if arguments.output is None else arguments.output / "pointmaps.png"
+    rows, per_room = quality(model, rooms, picture)
+    training_rooms = held_out_rooms(ROOMS_OF_MEAN, size, first_seed=HELD_OUT_SEED_START - ROOMS_OF_MEAN)
+    sections = {
+        "quality": (blind_answers(rooms, training_rooms) | rows, f"{count} held-out rooms, 4 views"),
+        "views": (by_views(model, count, size), f"{model.config.num_references} references"),
+        "rotation": (by_rotation(rooms, per_room), "median rotation between views"),
+    }
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    where = {
+        "commit": commit.stdout.strip(),
+        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "seed": 0,
+        "seconds": round(time.monotonic() - started),
+        **{name: round(value, 2) for name, value in spread(rooms).items()},
+    }
+    for name, (found, first) in sections.items():
+        print(f"\n{name}\n{table(found, first)}")
+    if arguments.output is not None:
+        draw_cameras(model, rooms, arguments.output)
+        report = {name: found for name, (found, _) in sections.items()}
+        (arguments.output / "report.json").write_text(json.dumps({**where, **report}, indent=1), encoding="utf-8")
+    if arguments.card is not None:
+        card = arguments.card.read_text(encoding="utf-8")
+        for name, (found, first) in sections.items():
+            card = fill(card, name, table(found, first))
+        card = fill(card, "measured", ", ".join(f"{key} {value}" for key, value in where.items()) + ".")
+        arguments.card.write_text(card, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
