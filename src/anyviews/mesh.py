@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .color import linear_from_srgb, srgb_from_linear
 from .geometry.similarity import Similarity
 
 
@@ -46,7 +47,7 @@ class Material:
             if texture.numel() == 0 or not texture.isfinite().all():
                 raise ValueError(f"{name} of the material is empty or holds NaN or infinity; give finite numbers")
             if name == "normals":
-                length = texture.norm(dim=0)
+                length = texture.square().sum(0).sqrt()  # norm(dim=0) takes many times as long
                 if not ((length - 1).abs() <= LENGTH_TOLERANCE).all():
                     raise ValueError(
                         f"normals of the material have lengths from {length.min():.3g} to {length.max():.3g}; "
@@ -136,6 +137,23 @@ class Mesh:
             vertices=similarity.apply(self.vertices),
             vertex_normals=None if normals is None else normals @ similarity.rotation.mT,
         )
+
+    def base_colors_at_vertices(self) -> Float[Tensor, "vertices 3"] | None:
+        """[V, 3], sRGB: the vertex colours, or those of the nearest texels of the material; None if there are none."""
+        if self.material is None:
+            return self.vertex_colors
+        texture = self.material.base_color.clamp(0, 1)
+        if self.texture_coordinates is None:
+            colors = texture.flatten().expand(len(self.vertices), 3)
+        else:
+            height, width = texture.shape[-2:]
+            # textures repeat
+            column, row = (self.texture_coordinates % 1).unbind(-1)
+            texels = (row * height).long().clamp(max=height - 1), (column * width).long().clamp(max=width - 1)
+            colors = texture[:, texels[0], texels[1]].mT
+        if self.vertex_colors is None:
+            return colors
+        return srgb_from_linear(linear_from_srgb(colors) * linear_from_srgb(self.vertex_colors.clamp(0, 1)))
 
     def vertex_tangents(self) -> Float[Tensor, "vertices 4"]:
         """Where u grows at each vertex: a unit vector across the normal, and 1 or -1 for the side of the bitangent.

@@ -137,10 +137,12 @@ def test_parts_stand_where_the_scene_places_them(tmp_path, mesh):
 
 
 def test_textured_objects(shared_data):
-    """The albedo of a scanned shoe, at its vertices."""
+    """The textures of an artist's shoe, and its base colours at the vertices."""
     shoe = read_mesh(shared_data / "pbr_objects" / "shoe" / "object.glb")
-    assert len(shoe) > 10_000 and shoe.vertex_normals is not None
-    assert 0.1 < shoe.vertex_colors.mean() < 0.9 and shoe.vertex_colors.std() > 0.05
+    assert len(shoe) > 10_000 and shoe.vertex_normals is not None and shoe.vertex_colors is None
+    assert shoe.material.base_color.shape == (3, 1024, 1024) and shoe.material.normals is not None
+    colors = shoe.base_colors_at_vertices()
+    assert 0.1 < colors.mean() < 0.9 and colors.std() > 0.05
     torch.testing.assert_close(shoe.vertices.abs().amax(0), torch.tensor([1.0, 0.514, 0.3887]), atol=1e-3, rtol=0)
 
 
@@ -175,6 +177,6 @@ def test_a_seam_of_a_texture_keeps_both_colors(tmp_path):
     faces = "usemtl paint\nf 1/1 2/1 3/1\nf 1/2 3/2 4/2\n"
     (tmp_path / "box.obj").write_text("mtllib box.mtl\n" + corners + faces)
     mesh = read_mesh(tmp_path / "box.obj")
-    red, blue = mesh.vertex_colors[mesh.faces]
+    red, blue = mesh.base_colors_at_vertices()[mesh.faces]
     assert torch.equal(red, torch.tensor([1.0, 0.0, 0.0]).expand(3, 3))
     assert torch.equal(blue, torch.tensor([0.0, 0.0, 1.0]).expand(3, 3))

@@ -1,7 +1,5 @@
 """Looking up textures: bilinear, with mipmaps where a pixel covers many texels."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -84,8 +82,3 @@ def texture_areas(
     cosine = (across * point).sum(-1).abs() / double_area / point[:, 2].clamp(min=1e-12)
     covered = point[:, 2].square() * inverse_focal_area / cosine.clamp(min=1e-3)
     return (du1 * dv2 - du2 * dv1).abs() / double_area * covered
-
-
-def level_of(area: float) -> float:
-    """The mipmap level at which a texel has this area in texels."""
-    return 0.5 * math.log2(area)
