@@ -15,7 +15,9 @@ from anyviews.geometry.pose_recovery import (
     recover_cameras,
     recover_focals,
     recover_poses,
+    search_focals,
 )
+from anyviews.views import Views
 
 
 SCENES = (1, 2, 3)
@@ -146,3 +148,15 @@ def test_portrait_views():
     found = recover_cameras(points, ones(points))
     assert isinstance(found, Cameras) and (found.height, found.width) == (48, 32)
     torch.testing.assert_close(found.camera_to_world, views.cameras.camera_to_world, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("noise, bound", [(0.0, 0.03), (0.02, 0.1)])
+def test_each_view_has_its_own_lens(noise, bound):
+    views = apartment(2, views=4, side=64)
+    narrow = views[[2, 3]].crop(16, 16, 32, 32).resize(64, 64)  # twice the focal length
+    mixed = Views.cat([views[[0, 1]], narrow])
+    points = disturbed(points_of(mixed), noise, noise)
+    start = mixed.cameras.intrinsics[:1].expand(4, 3, 3)
+    found = search_focals(points, ones(points), start)
+    assert ((found / mixed.cameras.intrinsics - 1)[:, [0, 1], [0, 1]].abs() < bound).all()
+    assert torch.equal(found[:, :2, 2], start[:, :2, 2])

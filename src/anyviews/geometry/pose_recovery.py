@@ -22,6 +22,9 @@ SURE_QUANTILE = 0.9
 # Focal lengths in units of the longer side: fields of view from 157 to 3 degrees.
 SHORTEST_FOCAL, LONGEST_FOCAL = 0.1, 20.0
 
+# Factors by which focal lengths of single views are tried longer and shorter, one after the other.
+FOCAL_STEPS = (2.0, 1.4, 1.2, 1.1, 1.05, 1.02)
+
 # Points per view that decide its pose; more make it slower, not better.
 SAMPLED_POINTS = 2000
 # How far a point may fall from its pixel, in units of the longer side: 8 pixels at 224. The next is tried where fewer
@@ -173,6 +176,35 @@ def recover_poses(
     errors, inliers = (points.new_tensor([view[i] for view in solved]) for i in (1, 2))
     cameras = Cameras.create(intrinsics.to(points), invert_rigid(poses), height, width)
     return RecoveredPoses(cameras, errors, inliers, inliers >= LEAST_INLIERS)
+
+
+def search_focals(
+    points: Float[Tensor, "views height width 3"],
+    confidence: Float[Tensor, "views height width"],
+    intrinsics: Float[Tensor, "views 3 3"],
+    seed: int = 0,
+) -> Float[Tensor, "views 3 3"]:
+    """Intrinsics with a focal length of each view's own: the one whose pose leaves the smallest median error.
+
+    Where the points of all views are in one frame, only the first view says its focal length by itself; a view of
+    another lens has to be asked for its pose as well.
+
+    Args:
+        points: [V, H, W, 3] in one frame.
+        confidence: [V, H, W].
+        intrinsics: [V, 3, 3], to start from; up to four times shorter or longer focal lengths are tried.
+        seed: of the choice of points.
+    """
+    least = recover_poses(points, confidence, intrinsics, seed).errors
+    for step in FOCAL_STEPS:
+        start = intrinsics
+        for factor in (step, 1 / step):
+            tried = start.clone()
+            tried[:, :2, :2] *= factor
+            errors = recover_poses(points, confidence, tried, seed).errors
+            better = errors < least
+            intrinsics, least = tried.where(better[:, None, None], intrinsics), errors.where(better, least)
+    return intrinsics
 
 
 def centered_intrinsics(focals: Float[Tensor, "*batch"], height: int, width: int) -> Float[Tensor, "*batch 3 3"]:
