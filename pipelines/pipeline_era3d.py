@@ -7,14 +7,20 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiffusionPipeline
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from anyviews.foreground import BackgroundRemover, PhotoInput, find_foreground, photo_tensor
-from anyviews.models.era3d import FOREGROUND_SHARE, Era3DPixelAutoencoder, Era3DPrompts, Era3DUNetModel
+from anyviews.models.era3d import (
+    FOREGROUND_SHARE,
+    Era3DPixelAutoencoder,
+    Era3DPrompts,
+    Era3DUNetModel,
+    in_rows,
+    noised_embeddings,
+)
 
 from .output_era3d import Era3DCondition, Era3DPipelineOutput
 from .output_mvgd import as_output
@@ -268,9 +274,8 @@ class Era3DPipeline(DiffusionPipeline):
         latents = self.to_latents(pictures)
         pixels = self.feature_extractor(images=list(bytes_.movedim(1, -1).cpu().numpy()), return_tensors="pt")
         embeds = self.image_encoder(pixels["pixel_values"].to(device, self.image_encoder.dtype)).image_embeds
-        # rows are (domain, object, view)
-        embeds = embeds.repeat_interleave(views, dim=0).repeat(2, 1)
         noise = self._noise(embeds.shape[1:], len(pictures), generator)
+        labels = noised_embeddings(in_rows(embeds, views), noise, self.image_normalizer, self.image_noising_scheduler)
         if prompt_embeds is None:
             prompt_embeds = self.prompts()
         expected = (2 * views, self.unet.config.cross_attention_dim)
@@ -280,16 +285,7 @@ class Era3DPipeline(DiffusionPipeline):
                 f"{expected[1]}], of normal maps, then of colour images"
             )
         prompts = self.unet.cache_prompts(prompt_embeds.to(device, self.unet.dtype))
-        return Era3DCondition(pictures, latents, self.noised_embeds(embeds, noise), prompts)
-
-    def noised_embeds(self, embeds: Tensor, noise: Tensor) -> Tensor:
-        """Image embeddings [rows, D] with noise of level 0 and the code of that level, [rows, 2 D]."""
-        self.image_normalizer.to(embeds.device)
-        level = torch.zeros(len(embeds), dtype=torch.long, device=embeds.device)
-        scaled = self.image_normalizer.scale(embeds.float())
-        noised = self.image_normalizer.unscale(self.image_noising_scheduler.add_noise(scaled, noise, level))
-        code = get_timestep_embedding(level, embeds.shape[-1], flip_sin_to_cos=True, downscale_freq_shift=0)
-        return torch.cat([noised, code], dim=1)
+        return Era3DCondition(pictures, latents, labels, prompts)
 
     def to_latents(self, images: Tensor) -> Tensor:
         """Latents of images [N, 3, S, S] in [0, 1]."""
@@ -350,9 +346,9 @@ class Era3DPipeline(DiffusionPipeline):
     ) -> tuple[Tensor, Tensor | None]:
         """Run the scheduler's steps on all rows; also returns the poses of the last step."""
         self._num_timesteps, self._interrupt, self._current_timestep = len(timesteps), False, None
-        objects, views = len(condition.latents), self.unet.config.num_views
-        images = condition.latents.repeat_interleave(views, dim=0).repeat(2, 1, 1, 1)
-        images, labels = (self._with_empty(given) for given in (images, condition.class_labels))
+        objects = len(condition.latents)
+        images = self._with_empty(in_rows(condition.latents, self.unet.config.num_views))
+        labels = self._with_empty(condition.class_labels)
         poses = None
         with self.progress_bar(total=len(timesteps)) as progress:
             for step, timestep in enumerate(timesteps):

@@ -2,6 +2,7 @@
 
 from ...diffusers_registry import register_with_diffusers
 from .autoencoder_era3d import Era3DPixelAutoencoder
+from .conditioning_era3d import encode_normals, in_rows, min_snr_weights, noised_embeddings
 from .configuration_era3d import (
     ERA3D_SIZES,
     FOREGROUND_SHARE,
@@ -23,6 +24,10 @@ __all__ = [
     "RELEASED_SCHEDULER",
     "VIEW_AZIMUTHS",
     "ZERO_SNR_SCHEDULER",
+    "encode_normals",
+    "in_rows",
+    "min_snr_weights",
+    "noised_embeddings",
 ]
 
 register_with_diffusers()

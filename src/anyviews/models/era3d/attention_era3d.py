@@ -5,9 +5,11 @@ from diffusers.models.attention import AttentionModuleMixin, FeedForward
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..mvgd.attention_mvgd import KeyValue, MVGDAttentionProcessor, MVGDExplicitAttentionProcessor
+from ..mvgd.attention_mvgd import MVGDAttentionProcessor, MVGDExplicitAttentionProcessor
 
 
+# Keys and values of one layer, [prompts, tokens, heads, width of a head].
+KeyValue = tuple[Float[Tensor, "_ _ _ _"], Float[Tensor, "_ _ _ _"]]
 # Prompt embeddings, or what `Era3DUNetModel.cache_prompts` made of them.
 Prompts = Tensor | tuple[KeyValue, ...]
 
