@@ -165,14 +165,14 @@ def test_true_gaussians_are_rendered_with_less_error_than_wrong_ones_in_any_unit
 
 
 def test_scales_out_of_bounds_are_penalised():
-    cameras, depths = scene(batch=1)
+    cameras, depths = scene(batch=2)
     targets, valid = points_in_references(depths, cameras, [0]), depths[:, :, 0] > 0
     found = {}
     for scale in (-0.1, 0.002, 0.1):
-        unit = targets.norm(dim=-1).mean().item()
-        output = gaussian_output(targets, scale * unit)
+        output = gaussian_output(targets, scale)
+        output.scales *= targets.norm(dim=-1).mean((1, 2, 3, 4)).reshape(2, 1, 1, 1, 1, 1)
         losses = point_losses(targets, output.confidence, targets, valid, [0])
-        images = random_images(1, 4, 6, 6)
+        images = random_images(2, 4, 6, 6)
         found[scale] = render_losses(output, images, images, cameras, cameras, losses).scale.item()
     assert found[0.002] == 0
     assert found[0.1] == pytest.approx((0.1 - 4e-3) ** 2, rel=1e-3)

@@ -165,7 +165,7 @@ def render_losses(
     rigs = Cameras(*(values.transpose(0, 1) for values in (rigs.intrinsics, rigs.camera_to_world, rigs.image_sizes)))
     rendered = render_gaussians(gaussians, rigs.scaled(factor), backend, background).images
     difference = 2 * rendered - 1 - targets[:, None]
-    scales = output.scales / losses.units[..., None, None, None, None, None]
+    scales = output.scales / losses.units[..., None, None, None, None]
     excess = F.relu(scales - LARGEST_SCALE) + F.relu(SMALLEST_SCALE - scales)
     # the distance has no gradient at 0
     return RenderLosses(color=(difference.square().sum(3) + 1e-12).sqrt().mean(), scale=excess.square().mean())
