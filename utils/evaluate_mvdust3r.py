@@ -12,6 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from anyviews.cameras import Cameras
 from anyviews.cli.camera_map import camera_map
 from anyviews.data.procedural import HELD_OUT_SEED_START
 from anyviews.evaluation.cards import fill, table
+from anyviews.evaluation.pictures import grid_picture
 from anyviews.evaluation.pointmaps import (
     Prediction,
     evaluate_pointmaps,
@@ -31,13 +33,18 @@ from anyviews.evaluation.pointmaps import (
     standing_cameras,
     true_points,
 )
+from anyviews.gaussians import Gaussians
 from anyviews.geometry.pose_recovery import recover_cameras
-from anyviews.models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusModel
+from anyviews.models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusModel, pixel_gaussians
+from anyviews.rendering.gaussians import render_gaussians
+from anyviews.rendering.image_quality import psnr
 from anyviews.views import Views
 
 
 VIEW_COUNTS = (2, 4, 6, 8)
 BASELINE_BINS = 4
+# What the paper gives the Gaussians of a network without Gaussian heads.
+ROUND_SCALE = 1e-3
 # Training rooms whose mean pointmap is the constant answer.
 ROOMS_OF_MEAN = 512
 
@@ -108,6 +115,39 @@ def draw_cameras(model: MVDust3rPlusModel, rooms: Sequence[Views], folder: Path)
         (folder / f"cameras-{index}.svg").write_text(camera_map(truth, found), encoding="utf-8")
 
 
+def rendering(model: MVDust3rPlusModel, count: int, size: int, picture: Path | None) -> dict:
+    """PSNR of views that the model did not see, of its Gaussians and of answers that need no Gaussian heads."""
+    rooms, found, shown = held_out_rooms(count, size, views=6), {}, []
+    for room in rooms:
+        pixel_values, targets = 2 * room.images[None, :4] - 1, room.images[4:]
+        with torch.no_grad():
+            output = model(pixel_values, all_paths=False)
+        unit = output.points.norm(dim=-1).mean() / true_points(room[:4]).norm(dim=-1).mean()
+        cameras = room.cameras.relative_to(room.cameras[0])[4:].scaled(unit)
+        learned = pixel_gaussians(output, pixel_values)[0, 0]
+        images = {
+            "Gaussian heads": render_gaussians(learned, cameras, background=torch.ones(3)).images.clamp(0, 1),
+            "equal round Gaussians": render_gaussians(
+                round_gaussians(learned), cameras, background=torch.ones(3)
+            ).images.clamp(0, 1),
+            "mean colour of the photos": room.images[:4].mean((0, 2, 3))[:, None, None].expand_as(targets),
+            "first photo": room.images[:1].expand_as(targets),
+        }
+        for name, guess in images.items():
+            found.setdefault(name, []).append(float(psnr(guess, targets).mean()))
+        shown += [targets, images["Gaussian heads"], images["equal round Gaussians"]]
+    if picture is not None:
+        grid_picture(shown[:18], picture, columns=2)
+    return {name: {"psnr": sum(values) / len(values)} for name, values in found.items()}
+
+
+def round_gaussians(gaussians: Gaussians) -> Gaussians:
+    """The same points and colours, opaque, with the paper's constant scale in units of their mean distance."""
+    scale = ROUND_SCALE * gaussians.means.norm(dim=-1).mean()
+    opacities = torch.ones_like(gaussians.opacities)
+    return replace(gaussians, scales=torch.full_like(gaussians.scales, float(scale)), opacities=opacities)
+
+
 def spread(rooms: Sequence[Views]) -> dict[str, float]:
     """What the rooms are like: mean distance of points and mean baseline in metres, from the first camera."""
     cameras = Cameras.stack([room.cameras.relative_to(room.cameras[0]) for room in rooms])
@@ -139,6 +179,9 @@ def main() -> None:
         "views": (by_views(model, count, size), f"{model.config.num_references} references"),
         "rotation": (by_rotation(rooms, per_room), "median rotation between views"),
     }
+    if model.config.use_gaussians:
+        novel = None if arguments.output is None else arguments.output / "novel_views.png"
+        sections["rendering"] = (rendering(model, count, size, novel), "2 novel views, 4 references")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = {
         "commit": commit.stdout.strip(),

@@ -1,50 +1,68 @@
-"""Turn a finished run of train_mvgd.py into a checkpoint that ships with the repository.
+"""Turn a finished run of train_mvgd.py or train_mvdust3r.py into a checkpoint that ships with the repository.
 
     python utils/ship_checkpoint.py runs/mvgd-tiny checkpoints/mvgd-tiny --card model_cards/mvgd-tiny.md
 
 Casts the averaged weights to bfloat16, and writes the command and the learning curve into the marked section of the
-card. The bundled sample comes from utils/make_sample.py, the figures from utils/evaluate_mvgd.py.
+card. Where stages were trained in several runs, give them in their order; the last is shipped. The bundled sample
+comes from utils/make_sample.py, the figures from utils/evaluate_mvgd.py and utils/evaluate_mvdust3r.py.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from anyviews.evaluation.cards import fill, table
 from anyviews.formats.files import new_folder
+from anyviews.models.mvdust3r import MVDust3rPlusImageProcessor, MVDust3rPlusModel
 from anyviews.pipelines import MVGDPipeline
 
 
-def learning_curve(run: Path, examples_per_step: int) -> dict[str, dict[str, float]]:
-    """The validation scores of a run, by step."""
+MVGD_SCORES = [f"{setting}/{metric}" for setting in ("1 step", "10 steps") for metric in ("psnr", "absrel")]
+MVDUST3R_SCORES = ["error", "nd", "dac@0.5", "rra@15", "rta@15", "rotation"]
+
+
+def learning_curve(
+    runs: Sequence[Path], scores: Sequence[str], examples: Sequence[int]
+) -> dict[str, dict[str, float]]:
+    """The validation scores of runs, by step; each run has its number of examples per step."""
     rows = {}
-    for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        scores = {
-            f"{setting}: {metric}": record[f"{setting}/{metric}"]
-            for setting in ("1 step", "10 steps")
-            for metric in ("psnr", "absrel")
-        }
-        rows[str(record["step"])] = {"examples": record["step"] * examples_per_step, **scores}
+    for index, (run, per_step) in enumerate(zip(runs, examples, strict=True)):
+        for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            name = str(record["step"]) if len(runs) == 1 else f"{index + 1}: {record['step']}"
+            found = {score.replace("/", ": "): record[score] for score in scores}
+            rows[name] = {"examples": record["step"] * per_step, **found}
     return rows
+
+
+def save(run: Path, folder: Path) -> Sequence[str]:
+    """Write the model of a run in bfloat16; returns the scores of its method's curve."""
+    if (run / "model_index.json").exists():
+        MVGDPipeline.from_pretrained(run, dtype=torch.bfloat16).save_pretrained(folder)
+        return MVGD_SCORES
+    MVDust3rPlusModel.from_pretrained(run).to(torch.bfloat16).save_pretrained(folder)
+    MVDust3rPlusImageProcessor.from_pretrained(run).save_pretrained(folder)
+    return MVDUST3R_SCORES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="output_dir of a finished training")
+    parser.add_argument("runs", type=Path, nargs="+", help="output_dir of a finished training, or of its stages")
     parser.add_argument("checkpoint", type=Path, help="new folder under checkpoints/")
     parser.add_argument("--card", type=Path, help="Markdown card with a section <!-- curve -->")
-    parser.add_argument("--examples-per-step", type=int, default=32, help="batch size over all processes")
+    parser.add_argument(
+        "--examples-per-step", type=int, nargs="+", default=[32], help="batch size over all processes, of each run"
+    )
     arguments = parser.parse_args()
 
-    pipe = MVGDPipeline.from_pretrained(arguments.run, dtype=torch.bfloat16)
     with new_folder(arguments.checkpoint) as folder:
-        pipe.save_pretrained(folder)
+        scores = save(arguments.runs[-1], folder)
     print(f"wrote {arguments.checkpoint}")
     if arguments.card is not None:
-        curve = table(learning_curve(arguments.run, arguments.examples_per_step), "step")
+        curve = table(learning_curve(arguments.runs, scores, arguments.examples_per_step), "step")
         card = fill(arguments.card.read_text(encoding="utf-8"), "curve", curve)
         arguments.card.write_text(card, encoding="utf-8")
         print(f"wrote the learning curve into {arguments.card}")
