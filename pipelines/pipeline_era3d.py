@@ -243,8 +243,11 @@ class Era3DPipeline(DiffusionPipeline):
         masks = [None] * len(images) if mask is None else list(mask) if isinstance(mask, list | tuple) else [mask]
         if len(images) != len(masks) or not images:
             raise ValueError(
-                f"{len(images)} images but {len(masks)} masks; give one mask per image, at least one image"
+                f"{len(images)} images and {len(masks)} masks; give at least one image, one mask for each"
             )
+        share = self.config.foreground_share if foreground_share is None else foreground_share
+        if not 0 < share <= 1:
+            raise ValueError(f"foreground_share={share}; accepted are numbers in (0, 1]")
         size, pictures = self.image_size, []
         for i, (photo, photo_mask) in enumerate(zip(images, masks, strict=True)):
             name = f"image {i}" if len(images) > 1 else "image"
