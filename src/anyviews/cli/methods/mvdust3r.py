@@ -1,0 +1,265 @@
+"""`anyviews run` with MV-DUSt3R+: photos of which nothing is known to points, cameras, depth and Gaussians."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ...evaluation.pictures import color_depth
+from ...formats.photos import Photo, load_photos
+from ...pipelines.output_mvdust3r import MVDust3rPlusPipelineOutput
+from ...pipelines.pipeline_mvdust3r import MVDust3rPlusPipeline
+from ...rendering.surfaces import mesh_from_scene
+from ...views import Views
+from ..camera_map import camera_map
+from ..checkpoints import load_checkpoint
+from ..outputs import write_formats
+from ..page import grid, heading, paragraph, pixels_figure, scene_figure, table, thinned
+from ..photos import load_posed
+
+
+TITLE = "MV-DUSt3R+: points, cameras and Gaussians of photos without cameras"
+GAUSSIAN_FORMATS = ("gaussian-ply", "compressed-ply", "splat", "spz", "html")
+VIEW_FORMATS = ("colmap", "transforms", "cameras-json")
+MESH_FORMATS = ("glb", "mesh-ply", "obj")
+FORMATS = ("npz", "ply", "depth", *GAUSSIAN_FORMATS, *VIEW_FORMATS, *MESH_FORMATS)
+DEFAULT_FORMATS = ("npz", "ply", "gaussian-ply", "colmap")
+
+# The page shows so many photos; the folder beside it holds all.
+MOST_SHOWN = 24
+# Photos are written at their own size where all of them together have no more pixels than this.
+MOST_PIXELS = 100_000_000
+FOCALS = {"auto": None, "shared": True, "own": False}
+
+
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add this method's options."""
+    group.add_argument(
+        "--cameras",
+        choices=("none", "intrinsics", "poses"),
+        default="none",
+        help="what to use of the cameras that come with the photos (default: none)",
+    )
+    group.add_argument(
+        "--references", metavar="A,B", help="photos that serve as references, counted from 0 (default: chosen)"
+    )
+    group.add_argument(
+        "--focal-lengths",
+        choices=tuple(FOCALS),
+        default="auto",
+        help="one of all photos, or each its own (default: shared by photos of one size)",
+    )
+    group.add_argument(
+        "--confidence-percentile",
+        type=float,
+        default=3.0,
+        metavar="P",
+        help="percent of all pixels, the least sure, to leave out (default: 3)",
+    )
+    group.add_argument("--max-views", type=int, default=24, metavar="N", help="photos of one pass (default: 24)")
+    group.add_argument("--max-memory", metavar="2GB", help="what a pass may take beside the weights")
+    group.add_argument("--skip-unreadable", action="store_true", help="leave out photos that cannot be read")
+
+
+def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Reconstruct, and write the files."""
+    references = _references(arguments.references)
+    pipe = load_checkpoint(MVDust3rPlusPipeline, arguments.checkpoint, arguments.device, not arguments.json)
+    pipe.set_progress_bar_config(disable=arguments.json, desc="passes")
+    known: dict[str, Any] = {"images": _photo_folder(arguments.photos)}
+    if arguments.cameras != "none":
+        known["images"] = load_posed(arguments.photos, None)
+    if arguments.cameras == "intrinsics":
+        known["intrinsics"] = known["images"].cameras.intrinsics
+    start = time.perf_counter()
+    with _printed_plan(arguments.json):
+        output = pipe(
+            **known,
+            references=references,
+            shared_focal=FOCALS[arguments.focal_lengths],
+            confidence_percentile=arguments.confidence_percentile,
+            max_views=arguments.max_views,
+            max_memory=arguments.max_memory,
+            skip_unreadable=arguments.skip_unreadable,
+            seed=arguments.seed,
+        )
+    seconds = time.perf_counter() - start
+    formats, warnings = _possible_formats(arguments.formats, output)
+    scene = output.to_scene()
+    files = write_formats(scene, folder, [name for name in formats if name not in (*VIEW_FORMATS, *MESH_FORMATS)])
+    if any(name in VIEW_FORMATS for name in formats):
+        photos = known["images"] if isinstance(known["images"], Views) else _originals(known["images"], output)
+        posed = _with_poses(scene if photos is None else output.to_scene(photos), output.found)
+        files += write_formats(posed, folder, [name for name in formats if name in VIEW_FORMATS])
+    if any(name in MESH_FORMATS for name in formats):
+        meshed = replace(scene, mesh=mesh_from_scene(scene))
+        files += write_formats(meshed, folder, [name for name in formats if name in MESH_FORMATS])
+    return {
+        "photos": len(output.views),
+        "device": str(pipe.device),
+        "warnings": warnings,
+        "parts": [{**_summary(output, pipe.last_plan.describe()), "seconds": round(seconds, 3), "files": files}],
+        "shown": (output, scene),
+    }
+
+
+def sections(result: dict[str, Any], folder: Path) -> list[str]:
+    """The scene, its cameras, and every photo with its depth and confidence."""
+    output, scene = result["shown"]
+    (part,) = result["parts"]
+    shown = thinned(len(output.views), MOST_SHOWN)
+    html = [heading("The scene"), paragraph(_sentence(part)), paragraph(f"Plan: {part['plan']}.", quiet=True)]
+    html.append(scene_figure(scene, "Points or Gaussians of all photos, and their cameras; drag to turn"))
+    found = output.found.nonzero().flatten()
+    if len(found) > 1:
+        cameras = scene.cameras[found]
+        html.append(
+            f"<figure>{camera_map(cameras, cameras[:0])}<figcaption>The cameras from above; up is estimated from the "
+            "photos.</figcaption></figure>"
+        )
+    html += [heading("Cameras"), _camera_table(part, shown)]
+    html.append(
+        paragraph("Median error: between points and their pixels, in pixels of the network's images.", quiet=True)
+    )
+    html.append(heading("What the network sees, depth and confidence"))
+    html.append(
+        paragraph(
+            "Depth in false colours of its logarithm, near is warm, black where it is left out. Confidence: its "
+            "logarithm, black for the least and white for the largest of all photos.",
+            quiet=True,
+        )
+    )
+    depths, confidence = color_depth(scene.depths), _gray(output.confidence)
+    figures = []
+    for i in shown:
+        figures.append(pixels_figure(scene.images[i], output.views.names[i]))
+        figures.append(pixels_figure(depths[i], "depth"))
+        figures.append(pixels_figure(confidence[i], "confidence"))
+    return [*html, grid(figures)]
+
+
+def describe(result: dict[str, Any]) -> list[str]:
+    """The reconstruction in words."""
+    return [_sentence(part) for part in result["parts"]]
+
+
+def _sentence(part: dict[str, Any]) -> str:
+    found = sum(photo["found"] for photo in part["cameras"])
+    unit = "the unit of the given cameras" if part["scale"] == "aligned" else "an arbitrary unit"
+    gaussians = f" and {part['gaussians']} Gaussians" if part["gaussians"] else ""
+    return (
+        f"{part['points']} points{gaussians} of {len(part['cameras'])} photos in {unit}, poses of {found} of them, in "
+        f"{part['seconds']:.1f} s"
+    )
+
+
+def _summary(output: MVDust3rPlusPipelineOutput, plan: str) -> dict[str, Any]:
+    centers, focals = output.cameras.centers.tolist(), output.focal_lengths.tolist()
+    errors = output.pose_errors.where(output.pose_errors.isfinite(), -1.0).tolist()
+    return {
+        "plan": plan,
+        "scale": output.scale,
+        "references": [[output.views.names[i] for i in group] for group in output.references],
+        "points": int(output.kept.sum()),
+        "gaussians": 0 if output.gaussians is None else len(output.gaussians),
+        "cameras": [
+            {
+                "name": name,
+                "found": bool(output.found[i]),
+                "size": output.cameras.image_sizes[i].tolist(),
+                "focal_lengths": focals[i],
+                "center": centers[i],
+                "median_error": errors[i] if errors[i] >= 0 else None,
+                "kept": round(float(output.kept[i].float().mean()), 4),
+            }
+            for i, name in enumerate(output.views.names)
+        ],
+    }
+
+
+def _camera_table(part: dict[str, Any], shown: list[int]) -> str:
+    columns = [
+        "pose",
+        "photo, pixels",
+        "focal length, pixels",
+        "centre",
+        "median error, network's pixels",
+        "pixels kept",
+    ]
+    rows = {}
+    for photo in (part["cameras"][i] for i in shown):
+        error = photo["median_error"]
+        rows[photo["name"]] = [
+            "found" if photo["found"] else "not found",
+            "\N{MULTIPLICATION SIGN}".join(map(str, photo["size"])),
+            f"{photo['focal_lengths'][0]:.1f}",
+            ", ".join(f"{value:.2f}" for value in photo["center"]),
+            "" if error is None else f"{error:.2f}",
+            f"{photo['kept']:.0%}",
+        ]
+    return table(columns, rows)
+
+
+def _gray(confidence: Float[Tensor, "views height width"]) -> Float[Tensor, "views 3 height width"]:
+    logs = confidence.clamp(min=1e-12).log()
+    low, high = logs.amin(), logs.amax()
+    return ((logs - low) / (high - low).clamp(min=1e-6))[:, None].expand(-1, 3, -1, -1)
+
+
+def _possible_formats(
+    arguments: argparse.Namespace, output: MVDust3rPlusPipelineOutput
+) -> tuple[list[str], list[str]]:
+    """The formats asked for without those that the checkpoint cannot give, and what to say about these."""
+    lacking = [name for name in arguments.formats if name in GAUSSIAN_FORMATS and output.gaussians is None]
+    if not lacking:
+        return arguments.formats, []
+    left = [name for name in arguments.formats if name not in lacking]
+    return left, [f"the checkpoint has no Gaussians; {', '.join(lacking)} is not written"]
+
+
+def _references(text: str | None) -> str | list[int]:
+    if text is None:
+        return "auto"
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--references {text}; accepted are photo numbers such as 0,4,7, counted from 0") from None
+
+
+def _photo_folder(photos: str) -> Path:
+    """The folder itself, or its images/ as in datasets with cameras."""
+    images = Path(photos) / "images"
+    return images if images.is_dir() else Path(photos)
+
+
+def _originals(folder: Path, output: MVDust3rPlusPipelineOutput) -> Views | None:
+    """The photos at their own size, if they have one size and not too many pixels."""
+    sizes = output.cameras.image_sizes
+    if len(sizes.unique(dim=0)) > 1 or int(sizes.prod(dim=1).sum()) > MOST_PIXELS:
+        return None
+    return load_photos([Photo(folder / name, name) for name in output.views.names])
+
+
+@contextmanager
+def _printed_plan(quiet: bool) -> Iterator[None]:
+    """Print what the pipeline logs before it starts."""
+    logger, handler = logging.getLogger(MVDust3rPlusPipeline.__module__), logging.StreamHandler(sys.stderr)
+    level, propagate = logger.level, logger.propagate
+    if not quiet:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
