@@ -6,14 +6,16 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-# "big" is the released model, "small" and "tiny" the authors' other two; "micro" is for tests and for training on a CPU.
+# "big" is the released model, "small" and "tiny" the authors' other two; "micro" is for training on a CPU.
 LGM_SIZES: dict[str, dict] = {
     "micro": {
         "input_size": 64,
-        "down_channels": (32, 64, 128),
-        "down_attention": (False, False, True),
-        "up_channels": (128, 64),
-        "up_attention": (True, False),
+        "down_channels": (32, 64, 128, 128),
+        "down_attention": (False, False, False, True),
+        "up_channels": (128, 128, 64),
+        "up_attention": (True, False, False),
+        "num_heads": 4,
+        "anchor": "rays",
         "output_size": 64,
     },
     "tiny": {
@@ -53,6 +55,8 @@ class LGMConfig(PreTrainedConfig):
         num_heads: heads of every attention.
         skip_scale: factor of every sum of a branch and its input.
         num_views: input views.
+        anchor: what positions are counted from: "origin", as in the released models, or "rays", the point nearest to
+            the origin on the ray of each Gaussian's pixel, from where a fresh model learns faster.
         output_size: side of the images that the model was trained to render, in pixels.
         field_of_view: of all cameras, in degrees.
         camera_radius: distance of all cameras from the origin.
@@ -74,6 +78,7 @@ class LGMConfig(PreTrainedConfig):
     num_heads: int = 16
     skip_scale: float = 0.5**0.5
     num_views: int = 4
+    anchor: str = "origin"
     output_size: int = 512
     field_of_view: float = 49.1
     camera_radius: float = 1.5
@@ -119,6 +124,8 @@ class LGMConfig(PreTrainedConfig):
         for name in ("layers_per_block", "num_views", "output_size", "camera_radius"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        if self.anchor not in ("origin", "rays"):
+            raise ValueError(f"anchor={self.anchor!r} is not one of origin, rays")
         if not 0 < self.field_of_view < 180:
             raise ValueError(f"field_of_view={self.field_of_view} must lie between 0 and 180 degrees")
         if not 0 < self.near < self.far:

@@ -176,6 +176,9 @@ class LGMUNet(nn.Module):
         self.conv_out = nn.Conv2d(config.up_channels[-1], out_channels, 3, padding=1)
 
     def forward(self, maps: Float[Tensor, "images channels height width"]) -> Tensor:
+        if not torch.is_grad_enabled():
+            # convolutions of a CPU are faster so; torch 2.13 crashes there in the backward pass of normalisations
+            maps = maps.contiguous(memory_format=torch.channels_last)
         skips = [self.conv_in(maps)]
         for block in self.down_blocks:
             skips += block(skips[-1])
@@ -186,6 +189,6 @@ class LGMUNet(nn.Module):
 
 
 def float32_convolution(layer: nn.Conv2d, maps: Float[Tensor, "images channels height width"]) -> Tensor:
-    """A convolution in float32 whatever the model's precision: rounded to bfloat16, a position moves by a hundredth."""
+    """A convolution in float32, whatever the model's precision: bfloat16 would move positions by a hundredth."""
     with torch.autocast(maps.device.type, enabled=False):
         return F.conv2d(maps.float(), layer.weight.float(), layer.bias.float(), padding=layer.padding)

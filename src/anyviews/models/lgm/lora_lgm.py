@@ -4,10 +4,12 @@ MVBoost (arXiv 2411.17772) trains these and nothing else: the fused projection o
 projection, of all cross-view attentions. Sixteen of them in the released model: 2,654,208 weights at rank 32.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ...formats.files import new_folder
 
@@ -28,11 +30,10 @@ def lgm_lora_config(rank: int = 32, alpha: int | None = None, dropout: float = 0
         rank: of the adapters.
         alpha: they are scaled by alpha / rank; None is the rank, a scale of 1.
         dropout: of their inputs while training.
-
-    Raises:
-        ImportError: if peft is not installed.
     """
-    return _peft().LoraConfig(
+    from peft import LoraConfig
+
+    return LoraConfig(
         r=rank, lora_alpha=rank if alpha is None else alpha, lora_dropout=dropout, bias="none", target_modules=TARGETS
     )
 
@@ -49,7 +50,6 @@ class LGMLoraMixin:
 
         Raises:
             ValueError: if there is an adapter of this name.
-            ImportError: if peft is not installed.
         """
         config = lgm_lora_config() if config is None else config
         if adapter_name in self.lora_adapters:
@@ -76,8 +76,10 @@ class LGMLoraMixin:
         Raises:
             ValueError: if the model has no such adapter.
         """
+        from peft import get_peft_model_state_dict
+
         self._require_adapter(adapter_name)
-        weights = _peft().get_peft_model_state_dict(self, adapter_name=adapter_name)
+        weights = get_peft_model_state_dict(self, adapter_name=adapter_name)
         weights = {PREFIX + name: value.detach().cpu().contiguous() for name, value in weights.items()}
         with new_folder(Path(save_directory), overwrite=overwrite) as folder:
             save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
@@ -98,17 +100,20 @@ class LGMLoraMixin:
             FileNotFoundError: if the folder has no adapter.
             ValueError: if it is not of this model: other layers, other shapes, or another rank than it says.
         """
+        from peft import LoraConfig, set_peft_model_state_dict
+
         folder = Path(directory)
         missing = [name for name in ("adapter_config.json", WEIGHTS_NAME) if not (folder / name).is_file()]
         if missing:
-            raise FileNotFoundError(f"{folder} has no adapter: {', '.join(missing)} missing; save_lora_weights writes it")
-        peft = _peft()
-        config = peft.LoraConfig.from_pretrained(folder)
+            raise FileNotFoundError(
+                f"{folder} has no adapter: {', '.join(missing)} missing; save_lora_weights writes it"
+            )
+        config = LoraConfig.from_pretrained(folder)
         weights = {name.removeprefix(PREFIX): value for name, value in load_file(folder / WEIGHTS_NAME).items()}
         self._check_adapter(folder, config, {name: tuple(value.shape) for name, value in weights.items()})
         config.inference_mode = not trainable
         self.add_lora(config, adapter_name)
-        peft.set_peft_model_state_dict(self, weights, adapter_name=adapter_name)
+        set_peft_model_state_dict(self, weights, adapter_name=adapter_name)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(trainable and f".{adapter_name}." in name)
 
@@ -154,11 +159,9 @@ class LGMLoraMixin:
 
     def _check_adapter(self, folder: Path, config: "LoraConfig", found: dict[str, tuple[int, ...]]) -> None:
         """Every attention has its pair of matrices, of this model's widths and the stated rank."""
-        from torch import nn
-
         wanted = {}
         for name, layer in self.named_modules():
-            if isinstance(layer, nn.Linear) and _matches(config, name):
+            if isinstance(layer, nn.Linear) and re.fullmatch(TARGETS, name):
                 wanted[f"{name}.lora_A.weight"] = (config.r, layer.in_features)
                 wanted[f"{name}.lora_B.weight"] = (layer.out_features, config.r)
         wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
@@ -169,17 +172,3 @@ class LGMLoraMixin:
                 f"the first is {name}: found {found.get(name, 'nothing')}, wanted {wanted.get(name, 'nothing')}. It "
                 "was made for another configuration or rank; load it into the model that it was trained with"
             )
-
-
-def _matches(config: "LoraConfig", name: str) -> bool:
-    from peft.tuners.tuners_utils import check_target_module_exists
-
-    return bool(check_target_module_exists(config, name))
-
-
-def _peft():
-    try:
-        import peft
-    except ImportError as error:
-        raise ImportError('LoRA adapters need peft: pip install "anyviews[train]"') from error
-    return peft

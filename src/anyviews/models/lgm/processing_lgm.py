@@ -26,8 +26,8 @@ def prepare_images(
 
     Args:
         images: square, sRGB in [0, 1], the object on white; resized bilinearly, without anti-aliasing.
-        cameras: of batch shape [*batch, V], in LGM's frame (`lgm_cameras`, `first_camera_frame`), in pixels of any size;
-            by default the four inputs of the released model.
+        cameras: of batch shape [*batch, V], in LGM's frame (`lgm_cameras`, `first_camera_frame`), in pixels of any
+            size; by default the four inputs of the released model.
         size: config.input_size of the model.
 
     Raises:
@@ -47,7 +47,6 @@ def prepare_images(
         cameras = four.reshape(*[1] * (len(leading) - 1), len(four))
     elif cameras.batch_shape != leading:
         raise ValueError(f"cameras of batch shape {cameras.batch_shape} for images of batch shape {leading}")
-    # a list of image sizes per dimension: bilinear interpolation takes one batch dimension
     resized = F.interpolate(images.flatten(0, -4), (size, size), mode="bilinear", align_corners=False)
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
     colors = ((resized - mean) / deviation).unflatten(0, leading)
@@ -59,7 +58,8 @@ def prepare_images(
 
 
 def distort_images(
-    images: Float[Tensor, "views channels height width"], columns: Float[Tensor, "views lines"],
+    images: Float[Tensor, "views channels height width"],
+    columns: Float[Tensor, "views lines"],
     rows: Float[Tensor, "views lines"],
 ) -> Float[Tensor, "views channels height width"]:
     """Stretch and squeeze images between the lines of a grid, so that views no longer agree (spec B.3).

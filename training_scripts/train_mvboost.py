@@ -1,0 +1,326 @@
+"""Train MVBoost's parts: `accelerate launch training_scripts/train_mvboost.py --stage base --config FILE`.
+
+Stage "base" trains LGM itself, on images of objects with known cameras (docs/methods/mvboost.md). The loop is
+anyviews.training's; this file holds what is LGM's own: how a sample becomes inputs and targets, and the loss.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+from anyviews.cameras import Cameras
+from anyviews.data.procedural import HELD_OUT_SEED_START, ProceduralSamples
+from anyviews.data.samples import Sample, derive_seed, seeded_permutation
+from anyviews.data.world.objects.cameras import ObjectCameras
+
+# the world's own cameras differ from view to view; `_rendered` takes any
+from anyviews.data.world.objects.render import _rendered, make_scenes
+from anyviews.evaluation.pictures import grid_picture
+from anyviews.geometry.similarity import Similarity
+from anyviews.models.lgm import (
+    LARGEST_JITTER,
+    LGMConfig,
+    LGMModel,
+    distort_images,
+    draw_grid,
+    first_camera_frame,
+    jitter_cameras,
+    lgm_cameras,
+    prepare_images,
+)
+from anyviews.rendering.gaussians import render_gaussians
+from anyviews.rendering.image_quality import multi_scale_ssim, psnr
+from anyviews.rendering.lpips import LPIPS
+from anyviews.training.arguments import DataArguments, TrainingArguments, argument, parse_arguments
+from anyviews.training.card import write_card
+from anyviews.training.loop import train
+from anyviews.training.method import Method
+from anyviews.views import Views
+
+
+ORBITS = "procedural-orbits"
+
+
+@dataclasses.dataclass
+class MVBoostArguments(TrainingArguments):
+    """What the other methods do not have."""
+
+    stage: Literal["base"] = argument("base", "base: train LGM itself.")
+    size: Literal["micro", "tiny", "small", "big"] = argument("big", "Preset of LGM.")
+    model_options: dict = dataclasses.field(
+        default_factory=dict, metadata={"help": "Fields of LGMConfig that differ from the preset, as JSON."}
+    )
+    supervised_views: int = argument(8, "Views that are rendered and compared.")
+    supervised_inputs: int = argument(4, "How many of them are inputs, drawn at random.")
+    input_candidates: int | None = argument(
+        None, "Inputs are chosen among so many first views of a sample; default: all (procedural-orbits: its ring)."
+    )
+    alpha_weight: float = argument(1.0, "Weight of the squared error of alpha.")
+    perceptual_weight: float = argument(1.0, "Weight of LPIPS, or of what stands in for it.")
+    lpips: str | None = argument(
+        None, "Folder of converted LPIPS weights (utils/convert_lpips.py); without it 1 - multi-scale SSIM stands in."
+    )
+    grid_distortion: float = argument(0.5, "Share of samples whose inputs, but the first, are distorted.")
+    camera_jitter: float = argument(0.5, "Share of samples whose input cameras, but the first, are moved.")
+    color_augmentation: bool = argument(False, "Permute colour channels at random, alike in all views.")
+    mirror_augmentation: bool = argument(False, "Mirror objects at random.")
+    validation_objects: int = argument(32, "Held-out procedural objects per validation.")
+
+
+class OrbitObjects(ProceduralSamples):
+    """Procedural objects on white from LGM's own cameras: a ring of 8 at elevation 0, then any number around it.
+
+    Args:
+        options: of `ProceduralSamples`, without kind and maps.
+    """
+
+    RING = 8
+    # of the unit ball that holds every object; it then fits into the images of all cameras
+    SCALE = 0.6
+    ELEVATIONS = (-30.0, 60.0)
+
+    def __init__(self, **options):
+        super().__init__("object", **options)
+
+    def _samples(self, reader: int, readers: int) -> Iterator:
+        while True:
+            block_index = self._block_index * readers + reader
+            seeds = self.scene_seeds(block_index)
+            scenes = [orbit_views(seed, self.views, self.height, self.samples) for seed in seeds]
+            order = seeded_permutation(self.block * self.repeats, "order", self.seed, block_index)
+            for offset in range(self._offset, len(order)):
+                scene, repeat = order[offset] % self.block, order[offset] // self.block
+                sample = Sample(
+                    f"orbit-{seeds[scene]}", scenes[scene], derive_seed("sample", self.seed, seeds[scene], repeat)
+                )
+                # moved on before the yield: a state taken between two samples points at the second
+                self._offset = offset + 1
+                yield self.transform(sample) if self.transform else sample
+            self._block_index, self._offset = self._block_index + 1, 0
+
+
+@torch.no_grad()
+def orbit_views(seed: int, views: int, size: int, samples: int = 2) -> Views:
+    """Views of one procedural object on white, from a ring and from random places around it."""
+    generator = torch.Generator().manual_seed(seed)
+    ring = torch.arange(OrbitObjects.RING) * (360 / OrbitObjects.RING)
+    low, high = OrbitObjects.ELEVATIONS
+    free = max(0, views - len(ring))
+    azimuths = torch.cat([ring, 360 * torch.rand(free, generator=generator)])[:views]
+    elevations = torch.cat([0 * ring, low + (high - low) * torch.rand(free, generator=generator)])[:views]
+    cameras = lgm_cameras(azimuths, elevations, size=size)
+    tangent = size / 2 / cameras.intrinsics[:, 0, 0]
+    scenes = make_scenes(torch.tensor([seed]), views, 1.0, torch.device("cpu"))
+    scenes = dataclasses.replace(
+        scenes,
+        cameras=ObjectCameras(cameras.centers[None] / OrbitObjects.SCALE, cameras.rotation[None], tangent[None]),
+        background_color=torch.ones(1, 3),
+        plain=torch.ones(1, 1),
+        scale=torch.full((1, 1), OrbitObjects.SCALE),
+    )
+    rendered = _rendered(scenes, size, size, samples, maps=False)
+    return Views(rendered["images"][0], cameras, masks=rendered["masks"][0])
+
+
+class LGMMethod(Method):
+    """LGM's examples and loss."""
+
+    name = "mvboost"
+
+    def __init__(self, arguments: MVBoostArguments, data: DataArguments):
+        self.arguments, self.data = arguments, data
+        self.lpips = None if arguments.lpips is None else LPIPS.from_pretrained(arguments.lpips)
+
+    def build(self, arguments: MVBoostArguments) -> LGMModel:
+        if arguments.pretrained_model_name_or_path is not None:
+            model = LGMModel.from_pretrained(arguments.pretrained_model_name_or_path, dtype=torch.float32)
+        else:
+            model = LGMModel.from_size(arguments.size, **arguments.model_options)
+        self.config = model.config
+        return model
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        if self.lpips is not None:
+            self.lpips.to(device)
+
+    def open_dataset(self, data: DataArguments, rank: int, world_size: int) -> IterableDataset:
+        if data.dataset_name != ORBITS:
+            return super().open_dataset(data, rank, world_size)
+        options = {"seed": data.data_seed, "split": data.dataset_split, "rank": rank, "world_size": world_size}
+        return OrbitObjects(**options, transform=self.transform, **data.dataset_options)
+
+    def transform(self, sample: Sample) -> dict[str, Tensor]:
+        """Inputs of the network and views to compare, in the frame of the first input."""
+        arguments, config = self.arguments, self.config
+        generator = sample.generator()
+        views, flip = sample.views, torch.rand((), generator=generator)
+        colors = torch.randperm(3, generator=generator)
+        if arguments.mirror_augmentation and flip < 0.5:
+            views = views.mirror()
+        if views.height != views.width:
+            views = views.fit(views.height, views.height)
+        images = on_white(views)
+        if arguments.color_augmentation:
+            images = images[:, colors]
+        candidates = arguments.input_candidates or (OrbitObjects.RING if self.data.dataset_name == ORBITS else None)
+        chosen = choose_inputs(views.cameras[:candidates], config.num_views, generator)
+        others = [i for i in torch.randperm(len(views), generator=generator).tolist() if i not in chosen]
+        again = torch.randperm(len(chosen), generator=generator)[: arguments.supervised_inputs].tolist()
+        compared = ([chosen[i] for i in again] + others)[: arguments.supervised_views]
+        frame = lgm_frame(views.cameras[chosen], config)
+        input_cameras, cameras = (frame.apply_cameras(views.cameras[some]) for some in (chosen, compared))
+
+        inputs = images[chosen]
+        if torch.rand((), generator=generator) < arguments.grid_distortion:
+            distorted = distort_images(inputs[1:], *draw_grid(len(inputs) - 1, generator))
+            inputs = torch.cat([inputs[:1], distorted])
+        if torch.rand((), generator=generator) < arguments.camera_jitter:
+            turns = (2 * torch.rand(len(inputs), 2, generator=generator) - 1) * torch.tensor(LARGEST_JITTER)
+            turns[0] = 0
+            input_cameras = jitter_cameras(input_cameras, turns)
+        size = config.output_size
+        return {
+            "pixel_values": prepare_images(inputs, input_cameras, config.input_size),
+            "images": resized(images[compared], size),
+            "masks": resized(views.masks[compared], size),
+            "intrinsics": cameras.resize(size, size).intrinsics,
+            "camera_to_world": cameras.camera_to_world,
+        }
+
+    def loss(self, model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, Tensor]:
+        output = model(batch["pixel_values"])
+        images, alphas = self.render(output.gaussians, batch)
+        losses = {
+            "rgb": F.mse_loss(images, batch["images"]),
+            "alpha": F.mse_loss(alphas, batch["masks"]),
+            self.perceptual: self.perceptual_distance(images.flatten(0, 1), batch["images"].flatten(0, 1)),
+        }
+        weights = {"rgb": 1.0, "alpha": self.arguments.alpha_weight, self.perceptual: self.arguments.perceptual_weight}
+        losses["loss"] = sum(weights[name] * value for name, value in losses.items())
+        return losses
+
+    @property
+    def perceptual(self) -> str:
+        """What the perceptual loss is, as logs name it."""
+        return "1 - ms_ssim" if self.lpips is None else f"lpips_{self.lpips.net}"
+
+    def perceptual_distance(self, images: Tensor, references: Tensor) -> Tensor:
+        if self.lpips is None:
+            return 1 - multi_scale_ssim(images, references).mean()
+        small = [F.interpolate(one, (256, 256), mode="bilinear", align_corners=False) for one in (images, references)]
+        return self.lpips(*small).mean()
+
+    def render(self, gaussians, batch: dict) -> tuple[Tensor, Tensor]:
+        """Images on white and alphas of the batch's cameras."""
+        size = batch["images"].shape[-1]
+        cameras = Cameras.create(batch["intrinsics"], batch["camera_to_world"], size, size)
+        white = torch.ones(3, device=cameras.device)
+        rendered = render_gaussians(gaussians, cameras, background=white, near=0.2)
+        return rendered.images.clamp(0, 1), rendered.alphas
+
+    def validate(self, model: LGMModel, step: int, folder: Path) -> dict[str, float]:
+        scores, rows = evaluate_objects(model, self.arguments.validation_objects)
+        grid_picture(rows, folder / f"step-{step}.png", columns=12)
+        (folder / f"step-{step}.json").write_text(json.dumps(scores, indent=1))
+        return scores
+
+    def export(self, model: LGMModel, folder: Path) -> None:
+        model.save_pretrained(folder)
+        summary = (
+            f"LGM ({self.arguments.size}): four images of an object at {self.config.input_size} pixels to "
+            f"{self.config.num_views * self.config.splat_size**2:,} 3D Gaussians. Perceptual loss: {self.perceptual}."
+        )
+        tags = ["mvboost", "lgm", "gaussian-splatting"]
+        write_card(folder, "image-to-3d", tags, summary, self.arguments, self.data)
+
+
+def on_white(views: Views) -> Tensor:
+    """Images with white around the object; those that have it already stay as they are."""
+    if views.masks is None:
+        raise ValueError("a sample has no masks; LGM learns objects, whose background is cut out")
+    around = views.images[(views.masks == 0).expand_as(views.images)]
+    if around.numel() == 0 or around.min() > 0.999:
+        return views.images
+    return views.images * views.masks + 1 - views.masks
+
+
+def choose_inputs(cameras: Cameras, count: int, generator: torch.Generator) -> list[int]:
+    """A random first view, then those that are nearest to equal turns around it about its own up axis."""
+    first = int(torch.randint(len(cameras), (), generator=generator))
+    if len(cameras) < count:
+        raise ValueError(f"{len(cameras)} views to choose {count} inputs from; give samples of more views")
+    frame = first_camera_frame(cameras[[first, *range(len(cameras))]])
+    wanted = lgm_cameras([360 * i / count for i in range(count)])
+    centers = F.normalize(frame.apply(cameras.centers), dim=-1)
+    distances = torch.cdist(F.normalize(wanted.centers, dim=-1), centers)
+    chosen = [first]
+    for row in distances[1:]:
+        row[chosen] = math.inf
+        chosen.append(int(row.argmin()))
+    return chosen
+
+
+def lgm_frame(inputs: Cameras, config: LGMConfig) -> Similarity:
+    """The map to LGM's frame, and to a unit in which objects are as large in the images as LGM's are.
+
+    For cameras like LGM's own that puts the first of them at its radius.
+    """
+    distances = inputs.centers.norm(dim=-1)
+    half_width = distances * inputs.width / 2 / inputs.intrinsics[:, 0, 0]
+    scale = config.camera_radius * math.tan(math.radians(config.field_of_view) / 2) / half_width.mean()
+    enlarge = Similarity(scale, torch.eye(3), torch.zeros(3))
+    return first_camera_frame(inputs.scaled(scale), float(distances[0] * scale)) @ enlarge
+
+
+def resized(values: Tensor, size: int) -> Tensor:
+    if values.shape[-1] == size:
+        return values
+    return F.interpolate(values, (size, size), mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def evaluate_objects(model: LGMModel, count: int, first: int = 0) -> tuple[dict[str, float], list[Tensor]]:
+    """Scores on held-out procedural objects, from LGM's four inputs, of views between and above them.
+
+    Returns:
+        "psnr" and "ms_ssim" of novel views, "input_psnr" of the inputs, "alpha_mae", and "nearest_psnr" and
+        "white_psnr" of answers that know no geometry; and rows of pictures: inputs, truth, and what was rendered.
+    """
+    config = model.config
+    size = config.output_size
+    totals: dict[str, list[Tensor]] = {}
+    rows: list[list[Tensor]] = [[], [], []]
+    for index in range(count):
+        views = orbit_views(HELD_OUT_SEED_START + first + index, 12, size)
+        chosen, novel = [0, 2, 4, 6], [1, 3, 5, 7, 8, 9, 10, 11]
+        pixel_values = prepare_images(views.images[chosen], lgm_cameras(size=size), config.input_size)[None]
+        gaussians = model(pixel_values).gaussians[0]
+        rendered = render_gaussians(gaussians, views.cameras, background=torch.ones(3), near=0.2)
+        images, truth = rendered.images.clamp(0, 1), views.images
+        nearest = torch.cdist(views.cameras.centers[novel], views.cameras.centers[chosen]).argmin(1)
+        found = {
+            "psnr": psnr(images[novel], truth[novel]),
+            "ms_ssim": multi_scale_ssim(images[novel], truth[novel]),
+            "input_psnr": psnr(images[chosen], truth[chosen]),
+            "alpha_mae": (rendered.alphas - views.masks)[novel].abs().flatten(1).mean(1),
+            "nearest_psnr": psnr(truth[chosen][nearest], truth[novel]),
+            "white_psnr": psnr(torch.ones_like(truth[novel]), truth[novel]),
+        }
+        for name, values in found.items():
+            totals.setdefault(name, []).append(values.mean())
+        for row, picture in zip(rows, (truth[[0]], truth[[9]], images[[9]]), strict=True):
+            row.append(picture)
+    return {name: float(torch.stack(values).mean()) for name, values in totals.items()}, [torch.cat(r) for r in rows]
+
+
+if __name__ == "__main__":
+    training_arguments, data_arguments = parse_arguments(MVBoostArguments, DataArguments)
+    train(LGMMethod(training_arguments, data_arguments), training_arguments, data_arguments)
