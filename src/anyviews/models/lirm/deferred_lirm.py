@@ -76,7 +76,7 @@ class _Job:
         self.batch = len(origins)
         self.render: LIRMRender | None = None
 
-    def image_gradients(self) -> tuple[Tensor, dict[str, list[Tensor]]]:
+    def image_gradients(self) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
         """The loss, and its gradients by the maps of each chunk."""
         with torch.no_grad():
             parts = [render_rays(self.decoders, self.tables, *rays, self.settings) for rays in self.chunks]
@@ -89,7 +89,7 @@ class _Job:
         sizes = [len(rays[0]) for rays in self.chunks]
         return loss.detach(), {name: _finite(value).flatten(0, 1).split(sizes) for name, value in found.items()}
 
-    def gradients(self, of_maps: dict[str, list[Tensor]], weights: list[Tensor]) -> list[Tensor]:
+    def gradients(self, of_maps: dict[str, tuple[Tensor, ...]], weights: list[Tensor]) -> list[Tensor]:
         """Gradients by the tables and by weights, chunk by chunk."""
         tables = list(self.tables.tables.values())
         sums = [torch.zeros_like(weight) for weight in weights]

@@ -108,7 +108,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         origins: Float[Tensor, "batch views 3 height width"],
         directions: Float[Tensor, "batch views 3 height width"],
         backgrounds: Float[Tensor, "batch views 3 height width"] | None = None,
-    ) -> Float[Tensor, "batch tokens width"]:
+    ) -> Float[Tensor, "batch tokens channels"]:
         """Tokens of one set of photos; behind them, with config.sweep_size, those of its evidence for the planes.
 
         Args:

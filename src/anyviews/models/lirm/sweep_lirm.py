@@ -37,7 +37,7 @@ class LIRMSweep(nn.Module):
         origins: Float[Tensor, "batch views 3 height width"],
         directions: Float[Tensor, "batch views 3 height width"],
         backgrounds: Float[Tensor, "batch views 3 height width"] | None,
-    ) -> Float[Tensor, "batch tokens width"]:
+    ) -> Float[Tensor, "batch tokens channels"]:
         """Tokens in the order of the planes' own, see `LIRMModel.encode_images` for the arguments."""
         size = self.config.sweep_resolution
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
