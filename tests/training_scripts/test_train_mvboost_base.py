@@ -1,0 +1,176 @@
+"""train_mvboost.py --stage base: examples, the loss, and the script as a user launches it."""
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from script_modules import load_script
+
+from anyviews.cameras import Cameras
+from anyviews.data.samples import Sample
+from anyviews.models.lgm import LGMModel, lgm_cameras
+from anyviews.training.arguments import DataArguments, parse_arguments
+
+
+MICRO = {
+    "input_size": 16,
+    "down_channels": [32, 32],
+    "down_attention": [False, True],
+    "up_channels": [32, 32],
+    "up_attention": [False, False],
+    "num_heads": 4,
+    "output_size": 16,
+}
+WORLD = {"views": 10, "height": 16, "width": 16, "block": 2, "repeats": 2, "samples": 1}
+
+
+@pytest.fixture(scope="module")
+def script(repository) -> ModuleType:
+    """The training script as a module."""
+    return load_script(repository, "train_mvboost")
+
+
+@pytest.fixture(scope="module")
+def views(script):
+    """Two procedural objects from 10 of LGM's cameras each."""
+    return [script.orbit_views(seed, 10, 16, samples=1) for seed in (1, 2)]
+
+
+def make(script, views, dataset: str = "procedural-orbits", **arguments):
+    """A method, its model and one batch."""
+    torch.manual_seed(0)
+    given = script.MVBoostArguments(
+        size="micro", model_options=MICRO, **{"grid_distortion": 0.0, "camera_jitter": 0.0, **arguments}
+    )
+    method = script.LGMMethod(given, DataArguments(dataset_name=dataset))
+    model = method.build(given)
+    batch = method.collate([method.transform(Sample("object", one, seed)) for seed, one in enumerate(views)])
+    return method, model, batch
+
+
+def test_orbits_are_those_of_the_method(script, views):
+    assert (views[0].images[views[0].masks.expand(-1, 3, -1, -1) == 0] == 1).all(), "the background is white"
+    ring = views[0].cameras[:8]
+    expected = lgm_cameras([45.0 * i for i in range(8)], size=16)
+    torch.testing.assert_close(ring.camera_to_world, expected.camera_to_world)
+    border = torch.cat([views[0].masks[..., 0, :], views[0].masks[..., :, 0]])
+    assert border.max() == 0 and 0.05 < views[0].masks.mean() < 0.6, "the object is in the picture"
+
+
+def test_inputs_are_a_quarter_turn_apart_in_the_frame_of_the_first(script, views):
+    _, _, batch = make(script, views, supervised_views=4)
+    expected = lgm_cameras(size=16)
+    torch.testing.assert_close(batch["camera_to_world"].shape, torch.Size([2, 4, 4, 4]))
+    # whatever the first is, the inputs are those of the released model; compared views are inputs in another order
+    rays = batch["pixel_values"][:, :, 3:]
+    from anyviews.models.lgm import prepare_images
+
+    reference = prepare_images(torch.zeros(4, 3, 16, 16), expected, size=16)[:, 3:]
+    torch.testing.assert_close(rays, reference.expand_as(rays), atol=1e-5, rtol=0)
+    for poses in batch["camera_to_world"]:
+        gaps = torch.cdist(poses[:, :3, 3], expected.centers)
+        assert gaps.amin(1).max() < 1e-5 and sorted(gaps.argmin(1).tolist()) == [0, 1, 2, 3]
+
+
+def test_examples_do_not_depend_on_the_world_frame_its_unit_or_the_background(script, views):
+    _, _, expected = make(script, views, "folder", input_candidates=8)
+    turn = torch.linalg.qr(torch.randn(3, 3))[0]
+    turn = turn * torch.linalg.det(turn).sign()
+    moved = []
+    for one in views:
+        poses = one.cameras.camera_to_world.clone()
+        poses[:, :3, :3] = turn @ poses[:, :3, :3]
+        poses[:, :3, 3] = poses[:, :3, 3] @ turn.T * 3
+        cameras = Cameras(one.cameras.intrinsics, poses, one.cameras.image_sizes)
+        moved.append(dataclasses.replace(one, cameras=cameras))
+    _, _, found = make(script, moved, "folder", input_candidates=8)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=0, msg=name)
+    mask = views[0].masks.round()
+    painted = dataclasses.replace(views[0], images=views[0].images * mask + 0.3 * (1 - mask), masks=mask)
+    assert (script.on_white(painted)[(mask == 0).expand(-1, 3, -1, -1)] == 1).all()
+    with pytest.raises(ValueError, match="no masks"):
+        script.on_white(dataclasses.replace(painted, masks=None))
+    with pytest.raises(ValueError, match="3 views to choose 4 inputs from"):
+        script.choose_inputs(views[0].cameras[:3], 4, torch.Generator())
+
+
+def test_augmentation_leaves_the_first_input_and_the_targets_alone(script, views):
+    _, _, plain = make(script, views)
+    _, _, augmented = make(script, views, grid_distortion=1.0, camera_jitter=1.0)
+    changed = (plain["pixel_values"] - augmented["pixel_values"]).abs().amax((0, 3, 4))  # [views, channels]
+    assert (changed[0] == 0).all() and (changed[1:] > 0.01).all()
+    assert torch.equal(plain["images"], augmented["images"])
+    _, _, mirrored = make(script, views, mirror_augmentation=True, color_augmentation=True)
+    assert not torch.equal(mirrored["images"], plain["images"])
+
+
+def test_loss_names_its_substitute_and_reaches_every_weight(script, views):
+    method, model, batch = make(script, views)
+    losses = method.loss(model.train(), batch, None)
+    assert set(losses) == {"loss", "rgb", "alpha", "1 - ms_ssim"}
+    torch.testing.assert_close(losses["loss"], losses["rgb"] + losses["alpha"] + losses["1 - ms_ssim"])
+    losses["loss"].backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    half, _, _ = make(script, views, alpha_weight=0.0, perceptual_weight=0.0)
+    alone = half.loss(model, batch, None)
+    torch.testing.assert_close(alone["loss"], alone["rgb"])
+
+
+def test_one_object_is_learned_by_heart(script, views):
+    method, model, batch = make(script, views[:1], perceptual_weight=0.0)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=3e-3)
+    first = None
+    for _ in range(60):
+        losses = method.loss(model, batch, None)
+        first = losses["rgb"].item() if first is None else first
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+    assert losses["rgb"].item() < 0.25 * first
+
+
+def test_the_config_parses(repository, script):
+    path = repository / "training_scripts" / "configs" / "lgm_tiny.yaml"
+    arguments, data = parse_arguments(script.MVBoostArguments, DataArguments, argv=["--config", str(path)])
+    model = script.LGMMethod(arguments, data).build(arguments)
+    assert data.dataset_options["height"] == model.config.output_size == model.config.input_size
+    assert math.isclose(model.config.field_of_view, 49.1)
+
+
+def launch(repository, folder, *extra: str) -> list[dict]:
+    """Run the script as users do; returns the lines of losses.jsonl."""
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--main_process_port", "0",
+        str(repository / "training_scripts" / "train_mvboost.py"), "--stage", "base", "--output_dir", str(folder),
+        "--size", "micro", "--model_options", json.dumps(MICRO), "--dataset_name", "procedural-orbits",
+        "--dataset_options", json.dumps(WORLD), "--train_batch_size", "1", "--supervised_views", "3",
+        "--validation_objects", "1", *extra,
+    ]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def test_trains_resumes_validates_and_exports(repository, tmp_path):
+    whole = launch(repository, tmp_path / "whole", "--max_train_steps", "4", "--checkpointing_steps", "2")
+    half = tmp_path / "half"
+    launch(repository, half, "--max_train_steps", "2")
+    resumed = launch(
+        repository, half, "--max_train_steps", "4", "--resume_from_checkpoint", "latest", "--validation_steps", "4"
+    )
+    assert [line["loss"] for line in resumed] == [line["loss"] for line in whole]
+    scores = json.loads((half / "validation.jsonl").read_text().splitlines()[-1])
+    assert {"psnr", "ms_ssim", "nearest_psnr", "white_psnr"} <= set(scores)
+    assert (half / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
+    assert "lgm" in ModelCard.load(half / "README.md").data.tags
+    exported = [LGMModel.from_pretrained(folder).state_dict() for folder in (half, tmp_path / "whole")]
+    assert all(torch.equal(a, b) for a, b in zip(exported[0].values(), exported[1].values(), strict=True))
