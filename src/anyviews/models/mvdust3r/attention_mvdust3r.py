@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_mvdust3r import MVDust3rPlusConfig
+from .linear_mvdust3r import MVDust3rLinear
 
 
 Rotation = tuple[Float[Tensor, "tokens 1 2 quarter"], Float[Tensor, "tokens 1 2 quarter"]]
@@ -77,8 +78,8 @@ class MVDust3rSelfAttention(nn.Module):
         super().__init__()
         self.config = config
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = MVDust3rLinear(width, 3 * width)
+        self.out = MVDust3rLinear(width, width)
 
     def forward(
         self, hidden_states: Float[Tensor, "*views tokens width"], rotation: Rotation
@@ -99,9 +100,9 @@ class MVDust3rCrossAttention(nn.Module):
         super().__init__()
         self.config = config
         self.num_heads = num_heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.query = MVDust3rLinear(width, width)
+        self.key_value = MVDust3rLinear(width, 2 * width)
+        self.out = MVDust3rLinear(width, width)
 
     def forward(
         self,

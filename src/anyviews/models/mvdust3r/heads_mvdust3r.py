@@ -10,6 +10,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_mvdust3r import MVDust3rPlusConfig
+from .linear_mvdust3r import MVDust3rLinear
+from .winograd_mvdust3r import convolve
 
 
 # Outputs per pixel of the Gaussian head besides its colours.
@@ -41,14 +43,19 @@ class MVDust3rSkipLayer(GradientCheckpointingLayer):
         elif self.conv.weight.is_meta:  # offloaded: weights come only when the layer itself is called
             maps = self.norm(self.conv(maps))
         else:
-            maps = F.conv2d(maps, *self._folded(), padding=self.conv.padding)
+            weight, bias = self._folded()
+            if torch.is_grad_enabled():
+                maps = F.conv2d(maps, weight, bias, padding=self.conv.padding)
+            else:
+                maps = convolve(maps, weight, bias)
         return F.selu(maps, inplace=True) if self.activate else maps, statistics
 
     def _folded(self) -> tuple[Tensor, Tensor]:
         """Weights and biases of the one convolution that does both in evaluation."""
         gain = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
         bias = (self.conv.bias - self.norm.running_mean) * gain + self.norm.bias
-        return self.conv.weight * gain[:, None, None, None], bias
+        dtype = self.conv.weight.dtype  # the normalisation may be in float32
+        return (self.conv.weight * gain[:, None, None, None]).to(dtype), bias.to(dtype)
 
 
 class MVDust3rSkip(nn.Module):
@@ -84,7 +91,7 @@ class MVDust3rPointHead(nn.Module):
     def __init__(self, config: MVDust3rPlusConfig):
         super().__init__()
         self.config = config
-        self.projection = nn.Linear(config.decoder_hidden_size, 4 * config.patch_size**2)
+        self.projection = MVDust3rLinear(config.decoder_hidden_size, 4 * config.patch_size**2)
         self.skip = MVDust3rSkip(config) if config.use_skip else None
 
     def forward(
@@ -117,8 +124,8 @@ class MVDust3rGaussianMLP(nn.Module):
 
     def __init__(self, width: int, hidden: int, out: int):
         super().__init__()
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, out, bias=False)
+        self.up = MVDust3rLinear(width, hidden, bias=False)
+        self.down = MVDust3rLinear(hidden, out, bias=False)
 
     def forward(self, tokens: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch out"]:
         return _without_autocast(self.down, F.relu(self.up(tokens)))
@@ -172,7 +179,7 @@ def activate_confidence(raw: Float[Tensor, "*batch"], lowest: float, highest: fl
     return lowest + raw.clamp(max=math.log(highest - lowest)).exp()
 
 
-def _without_autocast(linear: nn.Linear, tokens: Tensor) -> Tensor:
+def _without_autocast(linear: MVDust3rLinear, tokens: Tensor) -> Tensor:
     """The layer in the precision of its weights: exponentials follow, in which rounding grows."""
     with maybe_autocast(tokens.device.type, enabled=False):
         return linear(tokens.to(linear.weight.dtype)).float()

@@ -7,6 +7,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_mvdust3r import MVDust3rCrossAttention, MVDust3rSelfAttention, Rotation
 from .configuration_mvdust3r import MVDust3rPlusConfig
+from .linear_mvdust3r import MVDust3rLinear
 
 
 class MVDust3rMLP(nn.Module):
@@ -14,12 +15,11 @@ class MVDust3rMLP(nn.Module):
 
     def __init__(self, width: int, ratio: int):
         super().__init__()
-        self.up = nn.Linear(width, width * ratio)
-        self.activation = nn.GELU()
-        self.down = nn.Linear(width * ratio, width)
+        self.up = MVDust3rLinear(width, width * ratio, gelu=True)
+        self.down = MVDust3rLinear(width * ratio, width)
 
     def forward(self, hidden_states: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return self.down(self.activation(self.up(hidden_states)))
+        return self.down(self.up(hidden_states))
 
 
 class MVDust3rEncoderLayer(GradientCheckpointingLayer):

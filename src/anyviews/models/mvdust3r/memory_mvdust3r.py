@@ -1,6 +1,7 @@
 """How much memory inference takes, stated before anything is computed. It grows linearly with the number of views."""
 
 from .configuration_mvdust3r import MVDust3rPlusConfig
+from .winograd_mvdust3r import working_bytes
 
 
 # Copies of the tokens of all views (encoder), or of all views in all paths (decoder), that live at the same time.
@@ -58,7 +59,8 @@ def peak_bytes(
     encoding = ENCODER_COPIES * encoded
     decoding = encoded + DECODER_COPIES * paths * decoded
     folded = 25 * config.skip_hidden_size**2 if config.use_skip else 0  # weights of one layer with its normalisation
-    predicting = 4 * folded + head_paths * decoded + pixels * 4 * (in_heads * sum(widths) + working)
+    convolving = working_bytes(height, width, config.skip_hidden_size, 4) if config.use_skip else 0
+    predicting = 4 * folded + convolving + head_paths * decoded + pixels * 4 * (in_heads * sum(widths) + working)
     return images + max(encoding, decoding, predicting)
 
 

@@ -20,6 +20,7 @@ from .attention_mvdust3r import Rotation, rotary_tables
 from .configuration_mvdust3r import MVDust3rPlusConfig
 from .heads_mvdust3r import MVDust3rGaussianHead, MVDust3rPointHead
 from .layers_mvdust3r import MVDust3rDecoder, MVDust3rEncoderLayer
+from .linear_mvdust3r import MVDust3rLinear
 
 
 @no_type_check  # a ModelOutput may also be made of one dictionary, as offloading does
@@ -61,7 +62,16 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["MVDust3rEncoderLayer", "MVDust3rDecoderLayer", "MVDust3rPointHead", "MVDust3rGaussianHead"]
-    _keep_in_fp32_modules_strict = ["projection"]
+    # the residual stream has the precision of the normalisations, and exponentials follow projections
+    _keep_in_fp32_modules_strict = [
+        "projection",
+        "norm",
+        "self_norm",
+        "cross_norm",
+        "context_norm",
+        "mlp_norm",
+        "encoder_norm",
+    ]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
@@ -72,7 +82,7 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
         self.patch_embedding = nn.Conv2d(3, config.encoder_hidden_size, patch, stride=patch)
         self.encoder_layers = nn.ModuleList(MVDust3rEncoderLayer(config) for _ in range(config.encoder_num_layers))
         self.encoder_norm = nn.LayerNorm(config.encoder_hidden_size, eps=config.layer_norm_eps)
-        self.encoder_to_decoder = nn.Linear(config.encoder_hidden_size, config.decoder_hidden_size)
+        self.encoder_to_decoder = MVDust3rLinear(config.encoder_hidden_size, config.decoder_hidden_size)
         self.decoder = MVDust3rDecoder(config)
         self.reference_point_head = MVDust3rPointHead(config)
         self.source_point_head = MVDust3rPointHead(config)
@@ -130,7 +140,7 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
         rotation = self._rotation(pixel_values.shape[-2:], head_dim, pixel_values.device)
         weight = self.patch_embedding.weight
         tokens = self.patch_embedding(pixel_values.flatten(0, 1).to(weight.dtype)).flatten(2).transpose(1, 2)
-        tokens = tokens.to(weight.dtype)  # under autocast the residual stream keeps the precision of the weights
+        tokens = tokens.to(self.encoder_norm.weight.dtype)  # of the residual stream, also under autocast
         for layer in self.encoder_layers:
             tokens = layer(tokens, rotation)
         return self.encoder_norm(tokens).unflatten(0, pixel_values.shape[:2])
@@ -144,7 +154,7 @@ class MVDust3rPlusModel(StrictLoadingMixin, PreTrainedModel):
     ) -> Float[Tensor, "batch paths views tokens decoder_width"]:
         """Tokens of each view that know the others, in every path or in the first; see `MVDust3rDecoder`."""
         head_dim = self.config.decoder_hidden_size // self.config.decoder_num_heads
-        projected = self.encoder_to_decoder(tokens).to(self.encoder_to_decoder.weight.dtype)
+        projected = self.encoder_to_decoder(tokens).to(self.decoder.norm.weight.dtype)
         rotation = self._rotation(image_size, head_dim, projected.device)
         return self.decoder(projected, rotation, num_paths, all_paths)
 
