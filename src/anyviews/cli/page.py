@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from ..formats.files import new_file
 from ..formats.image_folder import to_uint8
+from ..formats.scene_html import scene_page
+from ..formats.shown_scene import show_scenes
+from ..scene import Scene
 from ..views import Views
 
 
@@ -21,6 +25,8 @@ from ..views import Views
 MOST_PHOTOS = 24
 PHOTO_SIDE = 320
 LARGEST_VIDEO = 2_000_000
+# Shown inside the page; `anyviews view` shows all.
+MOST_GAUSSIANS, MOST_POINTS = 200_000, 100_000
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2126; --quiet: #66707a; --paper: #fdfdfb; --panel: #f1f2ef;
@@ -47,6 +53,7 @@ pre { background: var(--panel); padding: .75rem 1rem; border-radius: .4rem; whit
 .pairs .grid { grid-template-columns: repeat(4, 1fr); gap: .5rem; }
 @media (max-width: 30rem) { .pairs .grid { grid-template-columns: repeat(2, 1fr); } }
 figure { margin: 0; }
+figure iframe { display: block; width: 100%; aspect-ratio: 3 / 2; border: 0; border-radius: .25rem; }
 figure img, figure video { display: block; width: 100%; height: auto; border-radius: .25rem; }
 .pixels, video { image-rendering: pixelated; }
 figcaption { margin-top: .25rem; overflow-wrap: anywhere; }
@@ -141,6 +148,26 @@ def video_figure(path: Path, caption: str) -> str:
     source = data_uri(path.read_bytes(), "video/mp4")
     return (
         f'<figure><video controls loop muted autoplay playsinline src="{source}"></video>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def scene_figure(scene: Scene | Sequence[Scene], caption: str, step_names: Sequence[str] | None = None) -> str:
+    """A scene, or its steps, that the reader can turn: Gaussians, meshes, points, and cameras with their photos.
+
+    Args:
+        scene: what to show; of large ones a part, which the figure says.
+        caption: plain text.
+        step_names: of the steps.
+    """
+    scenes = [scene] if isinstance(scene, Scene) else list(scene)
+    with warnings.catch_warnings():
+        # the figure itself says what is left out
+        warnings.simplefilter("ignore", UserWarning)
+        shown = show_scenes(scenes, MOST_GAUSSIANS, MOST_POINTS, "the page")
+    inner = escape(scene_page(shown, "3D", step_names))
+    return (
+        f'<figure><iframe title="3D view" loading="lazy" srcdoc="{inner}"></iframe>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

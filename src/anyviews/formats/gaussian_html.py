@@ -8,7 +8,7 @@ import torch
 
 from ..cameras import Cameras
 from ..gaussians import Gaussians
-from .viewer_page import Blocks, checked_cameras, described_cameras, framing_radius, write_viewer_page
+from .viewer_page import Blocks, checked_cameras, described_cameras, framing_radius, viewer_page, write_page
 from .viewer_parts import gaussian_part
 
 
@@ -61,7 +61,7 @@ def write_gaussian_html(
         "lit": False,
         "confident": False,
     }
-    write_viewer_page(path, title, description, blocks, overwrite)
+    write_page(viewer_page(title, description, blocks), path, overwrite)
 
 
 def shown_gaussians(gaussians: Gaussians, max_gaussians: int, name: str) -> tuple[Gaussians, list[str]]:

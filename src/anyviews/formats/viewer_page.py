@@ -58,29 +58,30 @@ class Blocks:
         return "\n".join(self._elements)
 
 
-def write_viewer_page(
-    path: Path | str, title: str, description: dict[str, Any], blocks: Blocks, overwrite: bool = False
-) -> None:
-    """Write a page that shows a scene.
+def viewer_page(title: str, description: dict[str, Any], blocks: Blocks) -> str:
+    """The HTML of a page that shows a scene.
 
     Args:
-        path: the HTML file.
         title: of the page.
         description: "steps" (for each the parts by kind: see `viewer_parts`), "stepNames", "cameras" (see
             `described_cameras`), "up", "radius", "frusta" (or None), "notices" (sentences for people), "lit" (whether
             meshes are, at first) and "confident" (whether points are in the order of their confidence).
         blocks: what the description refers to.
-        overwrite: whether an existing file may be replaced.
-
-    Raises:
-        ValueError: if the file exists and may not be replaced.
     """
-    page = _page(
+    return _page(
         title=escape(title),
         # the text of a script element ends at the first "</"
         scene=json.dumps(description).replace("<", "\\u003c"),
         blocks=blocks.html(),
     )
+
+
+def write_page(page: str, path: Path | str, overwrite: bool = False) -> None:
+    """Write the HTML of a page.
+
+    Raises:
+        ValueError: if the file exists and may not be replaced.
+    """
     with new_file(path, overwrite) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -80,7 +80,7 @@ def frusta_part(
     count: int,
     length: float,
     images: Float[Tensor, "views 3 height width"] | None,
-    depths: Float[Tensor, "views 3 height width"] | None,
+    depths: Float[Tensor, "views 3 depth_height depth_width"] | None,
     blocks: Blocks,
 ) -> dict[str, Any]:
     """Pyramids of the page's cameras, with their pictures in mosaics.
@@ -102,12 +102,19 @@ def frusta_part(
     return {"columns": columns, "rows": rows, "length": length, "pictures": pictures}
 
 
-def _mosaic(images: Float[Tensor, "views 3 height width"], columns: int, rows: int) -> Float[Tensor, "3 height width"]:
-    """Small copies of images, one beside the other."""
+def thumbnails(images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views 3 height_now width_now"]:
+    """Small copies of images, on the CPU."""
     height, width = images.shape[-2:]
     shrink = min(1.0, THUMBNAIL / max(height, width))
     size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    small = F.interpolate(images.float().cpu(), size, mode="bilinear", antialias=True).clamp(0, 1)
+    return F.interpolate(images.detach().float().cpu(), size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _mosaic(
+    images: Float[Tensor, "views 3 height width"], columns: int, rows: int
+) -> Float[Tensor, "3 all_height all_width"]:
+    """Small copies of images, one beside the other."""
+    small = thumbnails(images)
     small = F.pad(small, [0, 0, 0, 0, 0, 0, 0, columns * rows - len(small)])
     return small.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...evaluation.pictures import color_depth
 from ..camera_map import camera_map
-from ..page import pixels_figure, table, thinned, video_figure
+from ..page import pixels_figure, scene_figure, table, thinned, video_figure
 from ..photos import HELD_OUT
 from .mvgd_generation import Generation
 
@@ -51,6 +51,7 @@ def generation_section(part: dict[str, Any], generation: Generation, folder: Pat
     html += _scores(part, generation)
     video = video_figure(folder / part["video"], "All generated views in order") if "video" in part else ""
     html.append(f'<div class="wide">{_map_figure(generation)}{video}</div>')
+    html.append(scene_figure(generation.scene, "Every generated pixel at its depth, and the cameras; drag to turn"))
     html.append(f'<p class="quiet">{_legend(generation)}</p>')
     # left-out photos have six pictures each and take a row, views of a path at most four
     html.append(f'<div class="{"pairs" if generation.truth is None else "rows"}">')

@@ -3,6 +3,7 @@
 // Textures of plain numbers are this wide; a power of two, so that a shader finds a texel by shifting and masking.
 const TEXTURE_WIDTH = 4096;
 
+const MOST_TEXTURES = 3; // of a layer
 const SAMPLES = 4; // of a pixel, where there are edges of triangles and lines
 
 // The view, for vertex shaders. Depth in the picture is 1 - 2 nearPlane / z for all layers.
@@ -140,11 +141,12 @@ function pictureTexture(gl, picture, internalFormat) {
   return texture;
 }
 
+// A layer's textures in the first units, and nothing in those that another may have used for another kind of numbers.
 function bindTextures(gl, textures) {
-  textures.forEach((texture, unit) => {
+  for (let unit = 0; unit < MOST_TEXTURES; unit++) {
     gl.activeTexture(gl.TEXTURE0 + unit);
-    gl.bindTexture(gl.TEXTURE_2D, texture);
-  });
+    gl.bindTexture(gl.TEXTURE_2D, textures[unit] ?? null);
+  }
 }
 
 // The picture while it is drawn: many faint layers would lose their sum to the canvas's 8 bits, and colours above 1 be

@@ -112,12 +112,19 @@ class Viewer {
     this.near = Math.min(NEAR, this.scene.radius / 100);
     this.step = steps.length - 1;
     this.look = { size: 1, surest: 1, harmonics: true, frusta: true, depth: false, lit: this.scene.lit,
-      background: "black", up: "+y", shown: { [Object.keys(LAYERS).find((name) => this.has(name))]: true } };
+      background: "black", up: "+y", shown: this.firstShown() };
     this.revision = 0; // of the pose
     this.keys = new Set(); // held now
     this.shifted = false;
     this.pointers = new Map();
     this.reset();
+  }
+
+  // The first kind that there is, and others that steps have in its place.
+  firstShown() {
+    const first = Object.keys(LAYERS).find((name) => this.has(name));
+    const alone = (name) => this.steps.some((layers) => layers[name] && !layers[first]);
+    return Object.fromEntries(Object.keys(LAYERS).map((name) => [name, name === first || alone(name)]));
   }
 
   has(name) {

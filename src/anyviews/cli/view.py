@@ -1,0 +1,130 @@
+"""`anyviews view`: look at whatever a file or folder holds, live in the browser or as a page that opens offline."""
+
+import argparse
+import logging
+import socket
+import warnings
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from ..formats.scene_html import write_scene_html
+from ..formats.shown_scene import ShownScene, show_scenes
+from ..viewer import Steps, load_things
+from .outputs import check_not_inside, user_warnings
+
+
+HELP = "look at a scene, splats, a mesh, photos with cameras, samples or a run's output"
+
+HOST, PORT = "127.0.0.1", 8080
+INSTALL = 'pip install "anyviews[viewer]"'
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments to its parser."""
+    parser.add_argument(
+        "input",
+        metavar="THING",
+        help="a scene's .npz, Gaussians or points (.ply, .splat, .spz), a mesh (.glb, .obj, .ply), a shard "
+        "(.parquet), or a folder: photos with cameras, shards, step_<number> files, or the output of a run",
+    )
+    parser.add_argument("--row", type=int, default=0, metavar="N", help="sample of a dataset to show (default: 0)")
+    parser.add_argument("--export", metavar="OUT.html", help="write one page that opens offline, and serve nothing")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT.html where it exists")
+    parser.add_argument("--max-gaussians", type=int, default=1_000_000, metavar="N", help="shown (default: 1000000)")
+    parser.add_argument("--max-points", type=int, default=1_000_000, metavar="N", help="shown (default: 1000000)")
+    parser.add_argument("--host", default=HOST, help=f"address to serve at (default: {HOST}, this machine alone)")
+    parser.add_argument("--port", type=int, help=f"default: {PORT}, or the next free one")
+    parser.add_argument("--open", action="store_true", help="open the default browser")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Show the thing until interrupted, or write the page; return a summary that JSON can hold."""
+    if arguments.export is not None:
+        if Path(arguments.export).suffix.lower() not in (".html", ".htm"):
+            raise ValueError(f"--export {arguments.export}; accepted is a name that ends in .html")
+        check_not_inside(Path(arguments.export), arguments.input)
+    else:
+        viser = _viser()
+        check_port(arguments.host, arguments.port)
+    things = load_things(arguments.input, arguments.row)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        if arguments.export is not None:
+            title = Path(arguments.input).resolve().name
+            limits = {"max_gaussians": arguments.max_gaussians, "max_points": arguments.max_points}
+            write_scene_html(things.scenes, arguments.export, title, things.names, arguments.overwrite, **limits)
+        else:
+            shown = show_scenes(things.scenes, arguments.max_gaussians, arguments.max_points, arguments.input)
+    for text in user_warnings(caught):
+        logger.warning("warning: %s", text)
+    summary = {"input": arguments.input, **count_parts(things), "warnings": user_warnings(caught)}
+    if arguments.export is not None:
+        return {**summary, "output": str(Path(arguments.export).resolve())}
+    return {**summary, "address": serve(viser, shown, things.names, arguments)}
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """The summary in words."""
+    counts = ", ".join(f"{summary[name]:,} {name}" for name in ("gaussians", "triangles", "points", "cameras"))
+    steps = f" in {summary['steps']} steps" if summary["steps"] > 1 else ""
+    end = f"look at {summary['output']}" if "output" in summary else f"{summary['address']} is closed"
+    return f"{counts}{steps}\n{end}"
+
+
+def count_parts(things: Steps) -> dict[str, int]:
+    """How much the last step has of everything."""
+    scene = things.scenes[-1]
+    parts = {"gaussians": scene.gaussians, "triangles": scene.mesh, "points": scene.points}
+    counts = {name: 0 if part is None else len(part) for name, part in parts.items()}
+    return {"steps": len(things.scenes), **counts, "cameras": len(scene)}
+
+
+def check_port(host: str, port: int | None) -> None:
+    """Raise ValueError if a port that was asked for cannot be served at."""
+    if port is None:
+        return
+    if not 0 < port < 65536:
+        raise ValueError(f"--port {port}; accepted are 1 to 65535")
+    with socket.socket() as probe:
+        # what a server that has just ended leaves behind does not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ValueError(
+                f"{host}:{port} cannot be served at ({error.strerror or error}); give another --port, or none for the "
+                "next free one"
+            ) from error
+
+
+def serve(viser: Any, shown: ShownScene, step_names: tuple[str, ...], arguments: argparse.Namespace) -> str:
+    """Serve until interrupted; returns the address."""
+    from ..viewer.live import LiveViewer
+
+    server = viser.ViserServer(host=arguments.host, port=arguments.port or PORT, verbose=False)
+    address = f"http://{arguments.host}:{server.get_port()}"
+    try:
+        LiveViewer(server, shown, step_names)
+        logger.info("%s is ready; end with Ctrl-C", address)
+        if arguments.open and not webbrowser.open(address):
+            logger.warning("no browser was found here; open %s in one, or write a page: --export OUT.html", address)
+        server.sleep_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
+    return address
+
+
+def _viser() -> Any:
+    """The library of the live viewer."""
+    try:
+        import viser
+    except ImportError as error:
+        raise ImportError(
+            f"the live viewer needs viser, which is not installed: {INSTALL}; or write a page: --export OUT.html"
+        ) from error
+    return viser
