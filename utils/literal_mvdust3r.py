@@ -108,14 +108,12 @@ def in_heads(tokens: Tensor, num_heads: int) -> Tensor:
 
 def rotate(states: Tensor, config: MVDust3rPlusConfig, grid: Tensor) -> Tensor:
     """Rows turn the first half of the channels, columns the second; all views have the same positions."""
-    rows, columns = grid.tolist()
-    position = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).repeat(
-        states.shape[2] // (rows * columns), 1
-    )
+    rows, columns = (torch.arange(count, device=states.device) for count in grid.tolist())
+    position = torch.cartesian_prod(rows, columns).repeat(states.shape[2] // (len(rows) * len(columns)), 1)
     turned = []
     for axis, half in enumerate(states.chunk(2, dim=-1)):
         width = half.shape[-1]
-        frequencies = config.rope_base ** (-torch.arange(0, width, 2) / width)
+        frequencies = config.rope_base ** (-torch.arange(0, width, 2, device=states.device) / width)
         angles = (position[:, axis, None] * frequencies).repeat(1, 2)
         first, second = half.chunk(2, dim=-1)
         turned.append(half * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin())
