@@ -26,7 +26,7 @@ def relight(
     environment: Environment,
     cameras: Cameras,
     method: Method = "sampled",
-    samples: int = 32,
+    samples: int = 64,
     supersampling: int = 2,
     seed: int = 0,
     near: float | None = None,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...color import linear_from_srgb
 from ...environment import Environment
-from .environment_samples import STEPS, EnvironmentSampler
+from .environment_samples import STEP, STEPS, EnvironmentSampler
 from .ggx import (
     DIELECTRIC_REFLECTANCE,
     SMALLEST_ALPHA,
@@ -27,6 +27,8 @@ from .materials import SurfaceMaterials
 
 # Pixels times samples that are shaded at once, to stay in the cache of a CPU.
 CPU_BLOCK, ACCELERATOR_BLOCK = 1 << 17, 1 << 22
+# Sets of directions that are drawn from an environment for points to choose from.
+OFFSETS = 256
 # Interpolated normals may turn away from the camera; they are bent back to this cosine.
 LEAST_COSINE = 0.02
 # Rows of the environments that are blurred for the fast way.
@@ -37,13 +39,13 @@ def shade(
     materials: SurfaceMaterials,
     to_camera: Float[Tensor, "points 3"],
     environment: Environment,
-    samples: int = 32,
+    samples: int = 64,
     seed: int = 0,
 ) -> Float[Tensor, "points 3"]:
     """Outgoing linear radiance of points under an environment that nothing hides, by multiple importance sampling.
 
-    Half of the directions are drawn from the environment, the same ones for all points; a quarter each from the cosine
-    and from the visible GGX normals (E. Heitz, "Sampling the GGX distribution of visible normals", 2018), weighted by
+    Half of the directions are drawn from the environment, others for each point; a quarter each from the cosine and
+    from the visible GGX normals (E. Heitz, "Sampling the GGX distribution of visible normals", 2018), weighted by
     the balance heuristic (E. Veach and L. Guibas, 1995). The result is the same in every run and tends to the integral
     of the material of glTF 2.0 (appendix B) as samples grow.
 
@@ -63,9 +65,12 @@ def shade(
     generator = torch.Generator().manual_seed(seed)
     sampler = EnvironmentSampler(environment)
     counts = samples - 2 * (samples // 4), samples // 4, samples // 4
-    common = sampler.draw(counts[0], generator).to(normals)
-    common_light, common_density = environment.look_up(common), sampler.densities(common)
+    table = sampler.draw(counts[0] * OFFSETS, generator).to(normals)
+    table_light, table_density = environment.look_up(table), sampler.densities(table)
     turns = torch.rand(len(normals), 2, generator=generator).to(normals)
+    # every point has one direction in each part of the light, and neighbours have others
+    steps = torch.arange(counts[0], device=normals.device) * OFFSETS
+    offsets = ((torch.arange(len(normals), dtype=torch.float64) * STEP % 1) * OFFSETS).long().to(normals.device)
     block = CPU_BLOCK if normals.device.type == "cpu" else ACCELERATOR_BLOCK
     radiance = torch.empty_like(normals)
     for part in torch.arange(len(normals), device=normals.device).split(max(1, block // samples)):
@@ -73,10 +78,11 @@ def shade(
         local = _Local(normals[part], to_camera[part], surface.roughness)
         cosine, glossy = _spread(counts[1], turns[part]), _spread(counts[2], turns[part] + 0.5)
         own = torch.cat([local.cosine_directions(cosine), local.glossy_directions(glossy)], dim=1)
-        directions = torch.cat([common.expand(len(part), -1, 3), own], dim=1)  # [part, samples, 3]
-        density = torch.cat([common_density.expand(len(part), -1), sampler.densities(own)], dim=1) * counts[0]
+        given = offsets[part, None] + steps
+        directions = torch.cat([table[given], own], dim=1)  # [part, samples, 3]
+        density = torch.cat([table_density[given], sampler.densities(own)], dim=1) * counts[0]
         density += counts[1] * local.cosine_densities(directions) + counts[2] * local.glossy_densities(directions)
-        light = torch.cat([common_light.expand(len(part), -1, 3), environment.look_up(own)], dim=1)
+        light = torch.cat([table_light[given], environment.look_up(own)], dim=1)
         reflected = gltf_brdf(
             linear_from_srgb(surface.base_colors)[:, None].expand_as(directions),
             surface.roughness[:, None],
