@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 from torch import nn
+from toy import ToyMethod, run_toy
 
 from anyviews.training.loop import check_optimizer
 from anyviews.training.muon import MuonWithAdamW, muon_groups
@@ -108,3 +109,28 @@ def test_divided_matrices_are_refused(kind):
         check_optimizer("muon", kind)
     check_optimizer("adamw", kind)
     check_optimizer("muon", DistributedType.MULTI_GPU)
+
+
+class BlocksMethod(ToyMethod):
+    """The toy with repeated blocks."""
+
+    def build(self, arguments):
+        return nn.Sequential(Network(), nn.Linear(2, 1))
+
+
+def test_a_run_with_muon_resumes_exactly(tmp_path):
+    options = {"method_type": BlocksMethod, "optimizer": "muon", "lr_scheduler": "cosine", "size": 30}
+    expected, _ = run_toy(tmp_path / "whole", **options)
+    run_toy(tmp_path / "parts", terminate_at=5, **options)
+    rest, _ = run_toy(tmp_path / "parts", resume_from_checkpoint="latest", **options)
+    assert rest == expected[5:]
+
+
+def test_the_rates_of_a_run_are_those_of_its_arguments(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(MuonWithAdamW, "step", lambda self, closure=None: seen.append(
+        {group["muon"]: group["lr"] for group in self.param_groups}
+    ))  # fmt: skip
+    options = {"optimizer": "muon", "learning_rate": 1e-3, "muon_learning_rate": 4e-3, "lr_scheduler": "linear"}
+    run_toy(tmp_path, method_type=BlocksMethod, max_train_steps=2, **options)
+    assert seen == [{True: 4e-3, False: 1e-3}, {True: 2e-3, False: 5e-4}]

@@ -1,14 +1,12 @@
-"""train_mvdust3r.py: which views go together, stages that build on each other, and the script as users run it."""
+"""train_mvdust3r.py: which views go together, stages that build on each other, and runs from start to end."""
 
 import json
-import os
-import subprocess
-import sys
 from types import ModuleType
 
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from huggingface_hub import ModelCard
 from script_modules import load_script
 
@@ -157,7 +155,7 @@ def test_scenes_are_learned_by_heart(script):
     method, network, batch = make(script, {**wide, "num_references": 1})
     batch = {name: value[:2] if torch.is_tensor(value) else value for name, value in batch.items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    for _ in range(150):
+    for _ in range(120):
         losses = method.loss(network, batch, torch.Generator())
         losses["loss"].backward()
         optimizer.step()
@@ -165,43 +163,51 @@ def test_scenes_are_learned_by_heart(script):
     assert losses["error"].item() < 0.1
 
 
-def launch(repository, folder, *extra: str) -> list[dict]:
-    """Run the script as users do; returns the lines of losses.jsonl."""
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--main_process_port", "0",
-        str(repository / "training_scripts" / "train_mvdust3r.py"), "--output_dir", str(folder), "--resolution", "16",
-        "--model_options", json.dumps(MICRO), "--dataset_options", json.dumps(WORLD), "--train_batch_size", "2",
-        "--min_views", "3", "--max_views", "3", "--novel_views", "1", "--mixed_precision", "bf16", *extra,
-    ]  # fmt: skip
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+def run(script, folder, **arguments) -> list[dict]:
+    """Train in this process as the script does; returns the records of the steps."""
+    given = script.MVDust3rArguments(
+        output_dir=str(folder), model_options=MICRO, train_batch_size=2, mixed_precision="bf16", **GIVEN, **arguments
+    )
+    data = script.DataArguments(dataset_options=WORLD)
+    try:
+        return script.train(script.MVDust3rMethod(given, data), given, data)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the first run
 
 
-def test_muon_resumes_exactly_and_the_next_stage_starts_from_the_export(repository, tmp_path):
-    whole = launch(repository, tmp_path / "whole", "--optimizer", "muon", "--max_train_steps", "4")
-    half, validation = tmp_path / "half", ["--validation_steps", "4", "--validation_scenes", "2"]
-    launch(repository, half, "--optimizer", "muon", "--max_train_steps", "2")
-    resumed = launch(
-        repository, half, "--optimizer", "muon", "--max_train_steps", "4", "--resume_from_checkpoint", "latest",
-        *validation,
-    )  # fmt: skip
-    assert [line["loss"] for line in resumed] == [line["loss"] for line in whole]
-    assert (half / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
-    scores = json.loads((half / "validation.jsonl").read_text())
+def test_two_stages_validate_export_and_build_on_each_other(script, tmp_path):
+    geometry, gaussians = tmp_path / "geometry", tmp_path / "gaussians"
+    validation = {"validation_steps": 2, "validation_scenes": 2}
+    first = run(script, geometry, optimizer="muon", max_train_steps=2, **validation)
+    assert all(record["error"] > 0 for record in first)
+    assert (geometry / "validation" / "step-00000002" / "step-2.png").stat().st_size > 0
+    scores = json.loads((geometry / "validation.jsonl").read_text())
     assert scores["error"] > 0 and 0 <= scores["rra@15"] <= 1
 
-    card = ModelCard.load(half / "README.md")
+    card = ModelCard.load(geometry / "README.md")
     assert "mvdust3r" in card.data.tags
     assert yaml.safe_load(card.text.split("```yaml")[1].split("```")[0])["optimizer"] == "muon"
-    assert MVDust3rPlusImageProcessor.from_pretrained(half).size == {"height": 16, "width": 16}
+    assert MVDust3rPlusImageProcessor.from_pretrained(geometry).size == {"height": 16, "width": 16}
 
-    last = launch(
-        repository, tmp_path / "gaussians", "--pretrained_model_name_or_path", str(half), "--render_weight", "1",
-        "--freeze_geometry", "true", "--max_train_steps", "2",
-    )  # fmt: skip
-    assert all(line["color"] > 0 for line in last)
-    trained, given = (MVDust3rPlusModel.from_pretrained(path).state_dict() for path in (tmp_path / "gaussians", half))
-    assert all(torch.equal(trained[name], value) for name, value in given.items())
-    assert set(trained) - set(given) == {name for name in trained if "gaussian_head" in name}
+    given = {"pretrained_model_name_or_path": str(geometry), "render_weight": 1.0, "freeze_geometry": True}
+    assert all(record["color"] > 0 for record in run(script, gaussians, max_train_steps=2, **given))
+    before, after = (MVDust3rPlusModel.from_pretrained(path).state_dict() for path in (geometry, gaussians))
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert set(after) - set(before) == {name for name in after if "gaussian_head" in name}
+
+
+def test_a_stopped_run_continues_with_the_same_bits(script, tmp_path):
+    whole = run(script, tmp_path / "whole", optimizer="muon", max_train_steps=4)
+    run(script, tmp_path / "half", optimizer="muon", max_train_steps=2)
+    rest = run(script, tmp_path / "half", optimizer="muon", max_train_steps=4, resume_from_checkpoint="latest")
+    assert rest == whole[2:]
+
+
+@pytest.mark.parametrize("name", ["mvdust3r_tiny", "mvdust3r_tiny_plus", "mvdust3r_tiny_gaussians"])
+def test_the_configs_are_understood(script, repository, name):
+    path = repository / "training_scripts" / "configs" / f"{name}.yaml"
+    arguments, data = script.parse_arguments(
+        script.MVDust3rArguments, script.DataArguments, argv=["--config", str(path)]
+    )
+    assert arguments.resolution == 64 and data.dataset_name == "procedural-rooms"
+    assert (arguments.render_weight > 0) == (name == "mvdust3r_tiny_gaussians")
