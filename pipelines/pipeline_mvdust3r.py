@@ -225,7 +225,7 @@ class MVDust3rPlusPipeline(DiffusionPipeline):
             names = [views.names[i] for i in unsure.nonzero().flatten()]
             warnings.warn(
                 f"the confidence of {len(names)} of {len(views)} photos is low: {', '.join(names[:8])}; they may "
-                "overlap with no other photo",
+                "overlap with no other photo, or be unlike what the checkpoint was trained on",
                 stacklevel=3,
             )
 
@@ -321,7 +321,7 @@ class MVDust3rPlusPipeline(DiffusionPipeline):
         if lost:
             warnings.warn(
                 f"no pose was found for {len(lost)} of {len(views)} photos: {', '.join(lost[:8])}; they may overlap "
-                "with no other photo, or the checkpoint is not trained for such scenes",
+                "with no other photo, or be unlike what the checkpoint was trained on",
                 stacklevel=4,
             )
 

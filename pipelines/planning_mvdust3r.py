@@ -51,9 +51,10 @@ class ReconstructionPlan:
         together = "in one pass"
         if len(self.groups) > 1:
             together = f"in {len(self.groups)} passes of up to {max(map(len, self.groups))} photos, which overlap"
+        work = self.operations / 1e9
         duration = "" if self.seconds is None else f", about {self.seconds:.2g} s"
         return (
-            f"{photos} photos {together}; {self.operations / 1e12:.3g} TFLOP{duration}; up to "
+            f"{photos} photos {together}; {work:,.{0 if work > 10 else 2}f} GFLOP{duration}; up to "
             f"{format_bytes(self.peak_bytes)} beside the weights; reference photos "
             f"{'; '.join(', '.join(map(str, references)) for references in self.references)}"
         )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...evaluation.pictures import color_depth
@@ -18,6 +18,7 @@ from ...formats.photos import Photo, load_photos
 from ...pipelines.output_mvdust3r import MVDust3rPlusPipelineOutput
 from ...pipelines.pipeline_mvdust3r import MVDust3rPlusPipeline
 from ...rendering.surfaces import mesh_from_scene
+from ...scene import Scene
 from ...views import Views
 from ..camera_map import camera_map
 from ..checkpoints import load_checkpoint
@@ -214,15 +215,31 @@ def _gray(confidence: Float[Tensor, "views height width"]) -> Float[Tensor, "vie
     return ((logs - low) / (high - low).clamp(min=1e-6))[:, None].expand(-1, 3, -1, -1)
 
 
-def _possible_formats(
-    arguments: argparse.Namespace, output: MVDust3rPlusPipelineOutput
-) -> tuple[list[str], list[str]]:
-    """The formats asked for without those that the checkpoint cannot give, and what to say about these."""
-    lacking = [name for name in arguments.formats if name in GAUSSIAN_FORMATS and output.gaussians is None]
-    if not lacking:
-        return arguments.formats, []
-    left = [name for name in arguments.formats if name not in lacking]
-    return left, [f"the checkpoint has no Gaussians; {', '.join(lacking)} is not written"]
+def _possible_formats(formats: list[str], output: MVDust3rPlusPipelineOutput) -> tuple[list[str], list[str]]:
+    """The formats asked for without those that this result cannot give, and what to say about these."""
+    problems = []
+    if output.gaussians is None:
+        problems.append(("the checkpoint has no Gaussians", GAUSSIAN_FORMATS))
+    if not output.found.any():
+        problems.append(("no photo has a pose", (*VIEW_FORMATS, *MESH_FORMATS)))
+    warnings = []
+    for reason, lacking in problems:
+        missing = [name for name in formats if name in lacking]
+        formats = [name for name in formats if name not in lacking]
+        if missing:
+            warnings.append(f"{reason}, so {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not written")
+    return formats, warnings
+
+
+def _with_poses(scene: Scene, found: Bool[Tensor, "views"]) -> Scene:
+    """The scene without the photos that have no pose."""
+    return replace(
+        scene,
+        cameras=scene.cameras[found],
+        images=scene.images[found],
+        depths=scene.depths[found],
+        names=tuple(name for name, kept in zip(scene.names, found.tolist(), strict=True) if kept),
+    )
 
 
 def _references(text: str | None) -> str | list[int]:
