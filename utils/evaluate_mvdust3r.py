@@ -161,7 +161,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--scenes", type=int, default=64)
-    parser.add_argument("--card", type=Path, help="Markdown card whose marked sections are filled in")
+    parser.add_argument(
+        "--card", type=Path, help="Markdown card to fill in; also writes the checkpoint's evaluation.json"
+    )
     parser.add_argument("--output", type=Path, help="folder for report.json and pictures")
     arguments = parser.parse_args()
 
@@ -193,16 +195,17 @@ def main() -> None:
     }
     for name, (found, first) in sections.items():
         print(f"\n{name}\n{table(found, first)}")
+    report = json.dumps({**where, **{name: found for name, (found, _) in sections.items()}}, indent=1)
     if arguments.output is not None:
         draw_cameras(model, rooms, arguments.output)
-        report = {name: found for name, (found, _) in sections.items()}
-        (arguments.output / "report.json").write_text(json.dumps({**where, **report}, indent=1), encoding="utf-8")
+        (arguments.output / "report.json").write_text(report, encoding="utf-8")
     if arguments.card is not None:
         card = arguments.card.read_text(encoding="utf-8")
         for name, (found, first) in sections.items():
             card = fill(card, name, table(found, first))
         card = fill(card, "measured", ", ".join(f"{key} {value}" for key, value in where.items()) + ".")
         arguments.card.write_text(card, encoding="utf-8")
+        (arguments.checkpoint / "evaluation.json").write_text(report, encoding="utf-8")
 
 
 if __name__ == "__main__":
