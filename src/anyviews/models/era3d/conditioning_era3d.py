@@ -4,7 +4,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -29,7 +29,7 @@ def noised_embeddings(
     return torch.cat([noised, code], dim=1)
 
 
-def in_rows(values: Float[Tensor, "objects ..."], views: int) -> Float[Tensor, "rows ..."]:
+def in_rows(values: Shaped[Tensor, "objects ..."], views: int) -> Shaped[Tensor, "rows ..."]:
     """One value per object, for the rows (domain, object, view) of a batch."""
     return torch.cat([values.repeat_interleave(views, dim=0)] * 2)
 
