@@ -5,6 +5,7 @@ anyviews.training's; this file holds what is LGM's own: how a sample becomes inp
 """
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Iterator
@@ -286,8 +287,14 @@ def resized(values: Tensor, size: int) -> Tensor:
     return F.interpolate(values, (size, size), mode="bilinear", align_corners=False)
 
 
+@functools.cache
+def held_out_views(index: int, size: int) -> Views:
+    """An object that training never sees; rendered once, because every validation needs it."""
+    return orbit_views(HELD_OUT_SEED_START + index, 12, size)
+
+
 @torch.no_grad()
-def evaluate_objects(model: LGMModel, count: int, first: int = 0) -> tuple[dict[str, float], list[Tensor]]:
+def evaluate_objects(model: LGMModel, count: int) -> tuple[dict[str, float], list[Tensor]]:
     """Scores on held-out procedural objects, from LGM's four inputs, of views between and above them.
 
     Returns:
@@ -299,7 +306,7 @@ def evaluate_objects(model: LGMModel, count: int, first: int = 0) -> tuple[dict[
     totals: dict[str, list[Tensor]] = {}
     rows: list[list[Tensor]] = [[], [], []]
     for index in range(count):
-        views = orbit_views(HELD_OUT_SEED_START + first + index, 12, size)
+        views = held_out_views(index, size)
         chosen, novel = [0, 2, 4, 6], [1, 3, 5, 7, 8, 9, 10, 11]
         pixel_values = prepare_images(views.images[chosen], lgm_cameras(size=size), config.input_size)[None]
         gaussians = model(pixel_values).gaussians[0]

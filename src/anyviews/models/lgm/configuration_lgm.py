@@ -14,6 +14,7 @@ LGM_SIZES: dict[str, dict] = {
         "down_attention": (False, False, False, True),
         "up_channels": (128, 128, 64),
         "up_attention": (True, False, False),
+        "layers_per_block": 1,
         "num_heads": 4,
         "anchor": "rays",
         "output_size": 64,
