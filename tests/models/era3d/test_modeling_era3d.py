@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from anyviews.models.era3d import Era3DPrompts, Era3DUNetModel
+from anyviews.models.era3d import Era3DPixelAutoencoder, Era3DPrompts, Era3DUNetModel
 from anyviews.models.era3d.attention_era3d import JointDomainAttention, PromptAttention, RowAttention
 from anyviews.models.era3d.blocks_era3d import CameraRegressor
 from anyviews.models.era3d.configuration_era3d import supported_fields
@@ -276,3 +276,13 @@ def test_prompts_made_by_a_text_encoder():
         close(prompts()[11:], text_encoder(ids).last_hidden_state)
     assert prompts().shape == (12, 12, 4)
     assert not torch.allclose(prompts()[5], prompts()[11])
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_pixels_as_latents_lose_nothing(block, tmp_path):
+    vae, images = Era3DPixelAutoencoder(block), torch.rand(2, 3, 8, 8) * 2 - 1
+    latents = vae.encode(images).latent_dist.mode()
+    assert latents.shape == (2, 3 * block**2, 8 // block, 8 // block)
+    close(vae.decode(latents).sample, images)
+    vae.save_pretrained(tmp_path)
+    close(Era3DPixelAutoencoder.from_pretrained(tmp_path).encode(images).latent_dist.mode(), latents)

@@ -6,6 +6,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, IdentityDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,11 +28,13 @@ class Era3DPixelAutoencoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.tensor(0.5))
         self.register_buffer("std", torch.tensor(0.6))
 
+    @apply_forward_hook
     def encode(self, images: Float[Tensor, "batch 3 height width"]) -> AutoencoderKLOutput:
         """Latents [batch, 3 * block**2, height / block, width / block] of images in [-1, 1]."""
         latents = F.pixel_unshuffle((images - self.mean) / self.std, self.config.block)
         return AutoencoderKLOutput(latent_dist=IdentityDistribution(latents))
 
+    @apply_forward_hook
     def decode(self, latents: Float[Tensor, "batch channels height width"]) -> DecoderOutput:
         """The inverse of `encode`."""
         return DecoderOutput(sample=F.pixel_shuffle(latents, self.config.block) * self.std + self.mean)
