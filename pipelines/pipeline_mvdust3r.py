@@ -67,7 +67,7 @@ class MVDust3rPlusPipeline(DiffusionPipeline):
             ValueError: if the checkpoint is of another method.
             OSError: if there is none.
         """
-        name = pretrained_model_name_or_path
+        name = str(pretrained_model_name_or_path)
         try:
             return super().from_pretrained(name, **kwargs)
         except OSError as error:
@@ -77,8 +77,8 @@ class MVDust3rPlusPipeline(DiffusionPipeline):
                 raise error from None
         if kind != MVDust3rPlusConfig.model_type:
             raise ValueError(f"{name} holds a model of type {kind!r}; {cls.__name__} needs one of type 'mvdust3r'")
-        options = {"dtype": kwargs["torch_dtype"]} if "torch_dtype" in kwargs else {}
-        model = MVDust3rPlusModel.from_pretrained(name, **options).eval()
+        dtype = kwargs.get("torch_dtype", kwargs.get("dtype", torch.float32))
+        model = MVDust3rPlusModel.from_pretrained(name, dtype=dtype).eval()
         try:
             processor = MVDust3rPlusImageProcessor.from_pretrained(name)
         except OSError:

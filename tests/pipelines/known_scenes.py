@@ -1,5 +1,7 @@
 """A network that knows the scene: it answers with the points that photos of an apartment really show."""
 
+from dataclasses import replace
+
 import torch
 from geometry.pointmaps import apartment, points_of
 from torch import Tensor
@@ -35,7 +37,7 @@ class KnownScene(MVDust3rPlusModel):
     at every call."""
 
     def know(self, views: Views, noise: float = 0.0) -> "KnownScene":
-        self.views, self.points = views, points_of(views).nan_to_num(50.0)
+        self.views, self.points = replace(views, depths=views.depths.clone()), points_of(views).nan_to_num(50.0)
         generator = torch.Generator().manual_seed(0)
         self.points += (
             noise * self.points.norm(dim=-1, keepdim=True) * torch.randn(self.points.shape, generator=generator)

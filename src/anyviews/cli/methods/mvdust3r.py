@@ -1,17 +1,14 @@
 """`anyviews run` with MV-DUSt3R+: photos of which nothing is known to points, cameras, depth and Gaussians."""
 
 import argparse
-import logging
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from ...evaluation.pictures import color_depth
 from ...formats.photos import Photo, load_photos
@@ -73,25 +70,24 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Reconstruct, and write the files."""
     references = _references(arguments.references)
-    pipe = load_checkpoint(MVDust3rPlusPipeline, arguments.checkpoint, arguments.device, not arguments.json)
-    pipe.set_progress_bar_config(disable=arguments.json, desc="passes")
+    pipe = _load_pipeline(arguments.checkpoint, arguments.device, progress=not arguments.json)
     known: dict[str, Any] = {"images": _photo_folder(arguments.photos)}
     if arguments.cameras != "none":
         known["images"] = load_posed(arguments.photos, None)
     if arguments.cameras == "intrinsics":
         known["intrinsics"] = known["images"].cameras.intrinsics
     start = time.perf_counter()
-    with _printed_plan(arguments.json):
-        output = pipe(
-            **known,
-            references=references,
-            shared_focal=FOCALS[arguments.focal_lengths],
-            confidence_percentile=arguments.confidence_percentile,
-            max_views=arguments.max_views,
-            max_memory=arguments.max_memory,
-            skip_unreadable=arguments.skip_unreadable,
-            seed=arguments.seed,
-        )
+    # the pipeline logs its plan before it starts, which the command line prints
+    output = pipe(
+        **known,
+        references=references,
+        shared_focal=FOCALS[arguments.focal_lengths],
+        confidence_percentile=arguments.confidence_percentile,
+        max_views=arguments.max_views,
+        max_memory=arguments.max_memory,
+        skip_unreadable=arguments.skip_unreadable,
+        seed=arguments.seed,
+    )
     seconds = time.perf_counter() - start
     formats, warnings = _possible_formats(arguments.formats, output)
     scene = output.to_scene()
@@ -242,6 +238,20 @@ def _with_poses(scene: Scene, found: Bool[Tensor, "views"]) -> Scene:
     )
 
 
+def _load_pipeline(checkpoint: str, device: str, progress: bool) -> MVDust3rPlusPipeline:
+    """Load a pipeline as `load_checkpoint` does; the bars of transformers, which loads the model, are its own."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    if not progress:
+        transformers_logging.disable_progress_bar()
+    try:
+        pipe = load_checkpoint(MVDust3rPlusPipeline, checkpoint, device, progress)
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+    pipe.set_progress_bar_config(disable=not progress, desc="passes")
+    return pipe
+
+
 def _references(text: str | None) -> str | list[int]:
     if text is None:
         return "auto"
@@ -263,20 +273,3 @@ def _originals(folder: Path, output: MVDust3rPlusPipelineOutput) -> Views | None
     if len(sizes.unique(dim=0)) > 1 or int(sizes.prod(dim=1).sum()) > MOST_PIXELS:
         return None
     return load_photos([Photo(folder / name, name) for name in output.views.names])
-
-
-@contextmanager
-def _printed_plan(quiet: bool) -> Iterator[None]:
-    """Print what the pipeline logs before it starts."""
-    logger, handler = logging.getLogger(MVDust3rPlusPipeline.__module__), logging.StreamHandler(sys.stderr)
-    level, propagate = logger.level, logger.propagate
-    if not quiet:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
