@@ -62,8 +62,10 @@ def rasterize(mesh: Mesh, cameras: Cameras, near: float | None = None) -> MeshFr
     """
     mesh.validate()
     cameras.validate()
-    if len(cameras.batch_shape) != 1:
-        raise ValueError(f"the cameras have batch shape {cameras.batch_shape}; accepted is [V], as cameras.reshape(1)")
+    if len(cameras.batch_shape) != 1 or len(cameras) == 0:
+        raise ValueError(
+            f"the cameras have batch shape {cameras.batch_shape}; accepted is [V], at least one, as cameras.reshape(1)"
+        )
     vertices = mesh.vertices.detach().cpu().double()
     if near is None:
         near = NEAR * float((vertices.amax(0) - vertices.amin(0)).norm()) or NEAR
@@ -74,7 +76,7 @@ def rasterize(mesh: Mesh, cameras: Cameras, near: float | None = None) -> MeshFr
         _image(homogeneous_pixels(vertices, camera).numpy()[faces], (cameras.height, cameras.width), near)
         for camera in cameras.to("cpu", torch.float64)
     ]
-    return _fragments(shown, cameras.height, cameras.width, mesh.vertices.device)
+    return _fragments(shown, mesh.vertices.device)
 
 
 @torch.no_grad()
@@ -88,7 +90,7 @@ def rasterize_texture(mesh: Mesh, size: int) -> MeshFragments:
     places = mesh.texture_coordinates.detach().cpu().double() * size
     flat = torch.cat([places, torch.ones_like(places[:, :1])], dim=-1).numpy()
     shown = _image(flat[mesh.faces.cpu().numpy()], (size, size), near=0.5)
-    return _fragments([shown], size, size, mesh.vertices.device)
+    return _fragments([shown], mesh.vertices.device)
 
 
 def homogeneous_pixels(vertices: Float[Tensor, "vertices 3"], camera: Cameras) -> Float[Tensor, "vertices 3"]:
@@ -152,13 +154,8 @@ def _boxes(corners: np.ndarray, size: tuple[int, int], near: float) -> np.ndarra
     return np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1).astype(np.int32)
 
 
-def _fragments(shown: list[Shown], height: int, width: int, device: torch.device) -> MeshFragments:
-    shapes = (height, width), (height, width, 3), (height, width)
-    kinds = torch.int64, torch.float32, torch.float32
+def _fragments(shown: list[Shown], device: torch.device) -> MeshFragments:
     faces, barycentrics, depths = (
-        torch.stack([torch.from_numpy(np.asarray(image[part])).to(kind) for image in shown]).to(device)
-        if shown
-        else torch.zeros(0, *shape, dtype=kind, device=device)
-        for part, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))
+        torch.from_numpy(np.stack(images)).to(device) for images in zip(*shown, strict=True)
     )
     return MeshFragments(faces, barycentrics, depths[:, None])

@@ -2,7 +2,7 @@
 
 from .materials import SurfaceMaterials
 from .relight import relight
-from .shade import prefiltered_light, shade, shade_prefiltered
+from .shaders import prefiltered_light, shade, shade_prefiltered
 
 
 __all__ = ["SurfaceMaterials", "prefiltered_light", "relight", "shade", "shade_prefiltered"]

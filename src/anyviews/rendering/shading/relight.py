@@ -14,7 +14,7 @@ from ...mesh import Mesh
 from ...views import Views
 from ..meshes.rasterize import rasterize
 from .mesh_surface import MeshSurface
-from .shade import prefiltered_light, shade, shade_prefiltered
+from .shaders import prefiltered_light, shade, shade_prefiltered
 
 
 Method = Literal["sampled", "prefiltered"]

@@ -4,6 +4,7 @@ Neither finds what stands between a surface and the light: no shadows and no lig
 """
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from ...environment import Environment
 from .environment_samples import STEP, STEPS, EnvironmentSampler
 from .ggx import (
     DIELECTRIC_REFLECTANCE,
-    SMALLEST_ALPHA,
     dominant_directions,
     environment_reflectance,
     gltf_brdf,
@@ -31,6 +31,8 @@ CPU_BLOCK, ACCELERATOR_BLOCK = 1 << 17, 1 << 22
 OFFSETS = 256
 # Interpolated normals may turn away from the camera; they are bent back to this cosine.
 LEAST_COSINE = 0.02
+# Lobes of smoother surfaces are lost in the rounding of 32 bits; this one is narrower than a pixel of environments.
+LEAST_ROUGHNESS = 0.07
 # Rows of the environments that are blurred for the fast way.
 PREFILTERED_HEIGHT = 128
 
@@ -46,7 +48,7 @@ def shade(
 
     Half of the directions are drawn from the environment, others for each point; a quarter each from the cosine and
     from the visible GGX normals (E. Heitz, "Sampling the GGX distribution of visible normals", 2018), weighted by
-    the balance heuristic (E. Veach and L. Guibas, 1995). The result is the same in every run and tends to the integral
+    the power heuristic (E. Veach and L. Guibas, 1995). The result is the same in every run and tends to the integral
     of the material of glTF 2.0 (appendix B) as samples grow.
 
     Args:
@@ -65,6 +67,8 @@ def shade(
     generator = torch.Generator().manual_seed(seed)
     sampler = EnvironmentSampler(environment)
     counts = samples - 2 * (samples // 4), samples // 4, samples // 4
+    ends = (0, counts[0], counts[0] + counts[1], samples)
+    spans = [slice(first, last) for first, last in pairwise(ends)]
     table = sampler.draw(counts[0] * OFFSETS, generator).to(normals)
     table_light, table_density = environment.look_up(table), sampler.densities(table)
     turns = torch.rand(len(normals), 2, generator=generator).to(normals)
@@ -74,25 +78,33 @@ def shade(
     block = CPU_BLOCK if normals.device.type == "cpu" else ACCELERATOR_BLOCK
     radiance = torch.empty_like(normals)
     for part in torch.arange(len(normals), device=normals.device).split(max(1, block // samples)):
-        surface = materials[part]
-        local = _Local(normals[part], to_camera[part], surface.roughness)
+        surface, roughness = materials[part], materials.roughness[part].clamp(min=LEAST_ROUGHNESS)
+        local = _Local(normals[part], to_camera[part], roughness)
         cosine, glossy = _spread(counts[1], turns[part]), _spread(counts[2], turns[part] + 0.5)
         own = torch.cat([local.cosine_directions(cosine), local.glossy_directions(glossy)], dim=1)
         given = offsets[part, None] + steps
         directions = torch.cat([table[given], own], dim=1)  # [part, samples, 3]
-        density = torch.cat([table_density[given], sampler.densities(own)], dim=1) * counts[0]
-        density += counts[1] * local.cosine_densities(directions) + counts[2] * local.glossy_densities(directions)
+        # expected numbers of directions per solid angle, of the three ways to draw them
+        densities = torch.stack(
+            [
+                torch.cat([table_density[given], sampler.densities(own)], dim=1) * counts[0],
+                local.cosine_densities(directions) * counts[1],
+                local.glossy_densities(directions) * counts[2],
+            ]
+        )
+        chosen = torch.cat([densities[way, :, span] for way, span in enumerate(spans)], dim=1)
+        weights = chosen / densities.square().sum(0).clamp(min=1e-20)
         light = torch.cat([table_light[given], environment.look_up(own)], dim=1)
         reflected = gltf_brdf(
             linear_from_srgb(surface.base_colors)[:, None].expand_as(directions),
-            surface.roughness[:, None],
-            surface.metallic[:, None],
+            roughness[:, None].expand(-1, samples, -1),
+            surface.metallic[:, None].expand(-1, samples, -1),
             normals[part][:, None].expand_as(directions),
             to_camera[part][:, None].expand_as(directions),
             directions,
         )
         facing = (normals[part][:, None] * directions).sum(-1).clamp(min=0)
-        radiance[part] = (reflected * light * (facing / density.clamp(min=1e-12))[..., None]).sum(1)
+        radiance[part] = (reflected * light * (facing * weights)[..., None]).sum(1)
     return radiance
 
 
@@ -159,7 +171,7 @@ class _Local:
         first, second = tangents(normals)
         self.axes = torch.stack([first, second, normals], dim=-1)  # [N, 3, 3]
         self.view = (to_camera[:, None] @ self.axes)[:, 0]
-        self.alpha = roughness.square().clamp(min=SMALLEST_ALPHA)
+        self.alpha = roughness.square()
 
     def cosine_directions(self, uniform: Float[Tensor, "points samples 2"]) -> Tensor:
         """In proportion to the cosine with the normal."""
