@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from geometry.pointmaps import apartment
+from known_scenes import known_pipeline
 from scenes import Page
 
 from anyviews.cli.main import main
-from anyviews.formats import load_scene
+from anyviews.cli.methods import mvdust3r
+from anyviews.formats import load_scene, load_views
 from anyviews.formats.cameras_json import write_cameras_json
 from anyviews.formats.image_folder import write_image_folder
 from anyviews.models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusImageProcessor, MVDust3rPlusModel
@@ -21,19 +23,13 @@ COUNT, SIDE = 4, 48
 
 
 def checkpoint_in(folder: Path, **overrides) -> Path:
-    """An untrained pipeline that says of every pixel roughly where an upright wall before the camera would be."""
+    """An untrained pipeline."""
     torch.manual_seed(0)
     config = MVDust3rPlusConfig.from_size(
         "tiny", image_size=SIDE, encoder_num_layers=1, decoder_num_layers=1, encoder_hidden_size=32,
         decoder_hidden_size=32, use_skip=False, gaussian_hidden_size=16, **overrides,
     )  # fmt: skip
     model = MVDust3rPlusModel(config).eval()
-    patch = config.patch_size
-    offsets = (torch.arange(patch) + 0.5) / patch - 0.5
-    for head in (model.reference_point_head, model.source_point_head):
-        bias = head.projection.bias.data.view(4, patch, patch)
-        bias[0], bias[1], bias[2] = 0.1 * offsets, 0.1 * offsets[:, None], 1.0
-        head.projection.weight.data *= 0.01
     MVDust3rPlusPipeline(model, MVDust3rPlusImageProcessor(SIDE)).save_pretrained(folder)
     return folder
 
@@ -83,6 +79,24 @@ def test_two_runs_are_the_same_and_quiet_with_json(photos, checkpoint, tmp_path,
         assert len(printed.err.splitlines()) == 1 and printed.err.startswith("4 photos in one pass")
         results.append(json.loads(printed.out)["parts"][0])
     assert results[0]["cameras"] == results[1]["cameras"]
+
+
+def test_cameras_depth_and_surface_of_a_known_scene_are_written(photos, checkpoint, tmp_path, monkeypatch):
+    views = apartment(1, COUNT, SIDE)
+    pipe = known_pipeline(views)
+    pipe.model.points[3] = torch.randn(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(mvdust3r, "_load_pipeline", lambda *_, **__: pipe)
+    out = tmp_path / "out"
+    assert run(photos, "--checkpoint", checkpoint, "-o", out, "--formats", "colmap,glb,html") == 0
+    back = load_views(out / "colmap")
+    assert len(back) == 3  # the fourth has no pose
+    assert (back.images - views.images[:3]).abs().max() < 0.01
+    turned = back.cameras.relative_to(back.cameras[0]).rotation
+    torch.testing.assert_close(turned, views.cameras.rotation[:3], atol=1e-3, rtol=0)
+    assert len(load_scene(out / "mesh.glb").mesh.faces) > 100
+    assert "not found" in Page(out / "index.html").text
+    (part,) = json.loads((out / "result.json").read_text())["parts"]
+    assert [camera["found"] for camera in part["cameras"]] == [True, True, True, False]
 
 
 def test_cameras_that_come_with_the_photos(checkpoint, tmp_path, capsys):
