@@ -66,6 +66,14 @@ def test_missing_checkpoint_and_sample_say_how_to_make_them(tmp_path, capsys, mo
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
+def test_checkpoints_of_other_methods_are_sent_to_run(tmp_path, capsys):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "LIRMPipeline"}')
+    (tmp_path / "sample").mkdir()
+    assert main(["demo", "--checkpoint", str(tmp_path), "-o", str(tmp_path / "demo")]) == 3
+    message = capsys.readouterr().err
+    assert not (tmp_path / "demo").exists() and "anyviews run PHOTOS" in message
+
+
 def test_the_training_command_names_files_of_the_repository(repository):
     from anyviews.cli.demo import TRAINING_COMMAND
 

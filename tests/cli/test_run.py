@@ -124,6 +124,7 @@ def test_page_is_complete_and_loads_nothing(run, tmp_path):
     assert page.tags.count("img") == 6 + VIEWS
     assert page.tags.count("video") == page.tags.count("svg") == page.tags.count("table") == 1
     assert page.tags.count("polygon") == VIEWS
+    assert page.tags.count("iframe") == 1
     for text in ("PSNR", "AbsRel", "nearest photo", "anyviews run", "known depth", "torch"):
         assert text in page.text
 

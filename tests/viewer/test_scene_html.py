@@ -11,6 +11,7 @@ from rendering.gaussians.gaussian_scenes import orbit_cameras, random_gaussians
 from strategies import unchecked_shapes
 from viewer_scenes import NO_CAMERAS, checks, everything, points, sphere
 
+from anyviews.cli.page import scene_figure, write_page
 from anyviews.color import linear_from_srgb, srgb_from_linear
 from anyviews.formats.scene_html import write_scene_html
 from anyviews.mesh import Material, Mesh
@@ -230,3 +231,17 @@ def test_what_cannot_be_shown_is_named(tmp_path):
     write_scene_html(Scene(NO_CAMERAS, points=points()), page)
     with pytest.raises(ValueError, match="exists already"):
         write_scene_html(everything(), page)
+
+
+def test_a_scene_inside_the_page_of_a_run_can_be_turned(browser, tmp_path):
+    result = {"command": "anyviews run", "versions": {}, "device": "cpu", "seconds": 1.0, "warnings": []}
+    figure = scene_figure([replace(everything(), gaussians=None), everything()], "A <scene>", ("a", "b"))
+    write_page(tmp_path / "index.html", "run", result, [figure])
+    browser.resize(700, 500)
+    browser.send("Page.navigate", url=(tmp_path / "index.html").as_uri())
+    inside = "document.querySelector('iframe')?.contentDocument?.documentElement?.dataset.state"
+    browser.wait_for(f"{inside} === 'settled'")
+    assert browser.screenshot().std() > 0.1
+    assert browser.run("document.querySelector('figcaption').textContent") == "A <scene>"
+    assert browser.complaints == []
+    assert {address.split(":")[0] for address in browser.requests} <= {"about", "blob", "file"}

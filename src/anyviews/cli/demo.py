@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .convert import parse_size
-from .methods import mvgd
+from .methods import method_of, mvgd
 from .methods.mvgd_generation import cautions, generate
 from .outputs import check_not_inside
 from .photos import HELD_OUT, choose_targets, load_posed
@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Generate left-out photos and a path, write one page, and return the result that is also in result.json."""
     arguments.scene = find_scene(arguments.scene, arguments.checkpoint)
+    if method_of(arguments.checkpoint) != "mvgd":
+        raise ValueError(
+            f"the demo is one of MVGD, and {arguments.checkpoint} is another method's checkpoint; to use it: "
+            f"anyviews run PHOTOS --checkpoint {arguments.checkpoint} -o OUT"
+        )
     output = Path(arguments.output)
     check_not_inside(output, arguments.scene, arguments.checkpoint)
     return run_into(arguments, mvgd, generate_both, arguments.overwrite or is_earlier_demo(output), "scene")

@@ -53,6 +53,7 @@ pre { background: var(--panel); padding: .75rem 1rem; border-radius: .4rem; whit
 .pairs .grid { grid-template-columns: repeat(4, 1fr); gap: .5rem; }
 @media (max-width: 30rem) { .pairs .grid { grid-template-columns: repeat(2, 1fr); } }
 figure { margin: 0; }
+.view { max-width: 56rem; margin: 1rem 0; }
 figure iframe { display: block; width: 100%; aspect-ratio: 3 / 2; border: 0; border-radius: .25rem; }
 figure img, figure video { display: block; width: 100%; height: auto; border-radius: .25rem; }
 .pixels, video { image-rendering: pixelated; }
@@ -167,7 +168,7 @@ def scene_figure(scene: Scene | Sequence[Scene], caption: str, step_names: Seque
         shown = show_scenes(scenes, MOST_GAUSSIANS, MOST_POINTS, "the page")
     inner = escape(scene_page(shown, "3D", step_names))
     return (
-        f'<figure><iframe title="3D view" loading="lazy" srcdoc="{inner}"></iframe>'
+        f'<figure class="view"><iframe title="3D view" loading="lazy" srcdoc="{inner}"></iframe>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

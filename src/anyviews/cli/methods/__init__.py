@@ -38,7 +38,12 @@ INDEX, CONFIG = "model_index.json", "config.json"
 
 
 def load_method(checkpoint: str) -> ModuleType:
-    """The module of the method that a checkpoint belongs to.
+    """The module of the method that a checkpoint belongs to; see `method_of`."""
+    return import_module(f".{method_of(checkpoint)}", __name__)
+
+
+def method_of(checkpoint: str) -> str:
+    """The name of the method that a checkpoint belongs to.
 
     Args:
         checkpoint: a folder, or the name of a Hub repository; of the latter one small file is fetched, and cached.
@@ -53,7 +58,7 @@ def load_method(checkpoint: str) -> ModuleType:
             f"the checkpoint {checkpoint} is a {kind}, which anyviews run does not know; accepted are checkpoints of "
             f"{', '.join(METHODS)}"
         )
-    return import_module(f".{METHODS[kind]}", __name__)
+    return METHODS[kind]
 
 
 def checkpoint_kind(checkpoint: str) -> str:
