@@ -258,7 +258,7 @@ def choose_inputs(cameras: Cameras, count: int, generator: torch.Generator) -> l
     first = int(torch.randint(len(cameras), (), generator=generator))
     if len(cameras) < count:
         raise ValueError(f"{len(cameras)} views to choose {count} inputs from; give samples of more views")
-    frame = first_camera_frame(cameras[[first, *range(len(cameras))]])
+    frame = first_camera_frame(cameras[[first]], float(cameras.centers[first].norm()))
     wanted = lgm_cameras([360 * i / count for i in range(count)])
     centers = F.normalize(frame.apply(cameras.centers), dim=-1)
     distances = torch.cdist(F.normalize(wanted.centers, dim=-1), centers)

@@ -56,7 +56,8 @@ def make(script, views, dataset: str = "procedural-orbits", **arguments):
 
 
 def test_orbits_are_those_of_the_method(script, views):
-    assert (views[0].images[views[0].masks.expand(-1, 3, -1, -1) == 0] == 1).all(), "the background is white"
+    around = views[0].images[views[0].masks.expand(-1, 3, -1, -1) == 0]
+    assert around.min() > 0.999, "the background is white"
     ring = views[0].cameras[:8]
     expected = lgm_cameras([45.0 * i for i in range(8)], size=16)
     torch.testing.assert_close(ring.camera_to_world, expected.camera_to_world)
@@ -106,7 +107,7 @@ def test_augmentation_leaves_the_first_input_and_the_targets_alone(script, views
     _, _, plain = make(script, views)
     _, _, augmented = make(script, views, grid_distortion=1.0, camera_jitter=1.0)
     changed = (plain["pixel_values"] - augmented["pixel_values"]).abs().amax((0, 3, 4))  # [views, channels]
-    assert (changed[0] == 0).all() and (changed[1:] > 0.01).all()
+    assert (changed[0] == 0).all() and (changed[1:] > 1e-3).all()
     assert torch.equal(plain["images"], augmented["images"])
     _, _, mirrored = make(script, views, mirror_augmentation=True, color_augmentation=True)
     assert not torch.equal(mirrored["images"], plain["images"])

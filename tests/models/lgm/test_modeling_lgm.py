@@ -7,6 +7,7 @@ from plain_lgm import load_utility, random_inputs, small_model
 from transformers import AutoModel
 
 from anyviews.models.lgm import LGM_SIZES, LGMConfig, LGMModel, lgm_cameras, prepare_images
+from anyviews.models.lgm.layers_lgm import blockwise_attention, eager_attention_forward
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,8 @@ def test_fresh_positions_anchored_to_rays_lie_on_the_planes_through_the_origin()
     means = gaussians.means.unflatten(0, (4, 32, 32))
     pixels, _ = lgm_cameras(size=32).project(means.flatten(1, 2))
     wanted = torch.stack(torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="xy"), dim=-1)
-    assert (pixels.unflatten(1, (32, 32)) - wanted).abs().max() < 0.05
+    # the mean of four rays is not quite the ray of their middle
+    assert (pixels.unflatten(1, (32, 32)) - wanted).abs().max() < 0.2
     # nearest to the origin: the ray's direction from there is at a right angle to the line of sight
     to_eye = lgm_cameras().centers[:, None, None] - means
     assert ((means * to_eye).sum(-1).abs() / to_eye.norm(dim=-1)).max() < 1e-3
@@ -103,6 +105,12 @@ def test_round_trip(tmp_path):
             torch.testing.assert_close(loaded(values).maps, model(values).maps, atol=1e-5, rtol=1e-5)
 
 
+def test_attention_by_blocks():
+    query, key, value = torch.randn(3, 2, 4, 300, 8)
+    attended, _ = eager_attention_forward(torch.nn.Identity(), query, key, value, None, scaling=0.3)
+    torch.testing.assert_close(blockwise_attention(query, key, value, 0.3), attended, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("way", ["loaded", "cast", "autocast"])
 def test_bfloat16(tmp_path, way):
     model, values = small_model(), random_inputs()
@@ -111,7 +119,8 @@ def test_bfloat16(tmp_path, way):
         if way == "loaded":
             model.save_pretrained(tmp_path)
             model = LGMModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
-            assert model.conv.weight.dtype == model.unet.conv_out.weight.dtype == torch.float32
+            kept = {name for name, value in model.named_parameters() if value.dtype == torch.float32}
+            assert kept == {f"{layer}.{kind}" for layer in ("conv", "unet.conv_out") for kind in ("weight", "bias")}
         elif way == "cast":
             model = model.to(torch.bfloat16)
         with torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"):

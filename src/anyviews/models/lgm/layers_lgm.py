@@ -16,6 +16,9 @@ from .configuration_lgm import NORM_GROUPS, LGMConfig
 # With more tokens than this, spelt-out attention would keep gigabytes of weights for the backward pass.
 MOST_EXPLICIT_TOKENS = 1024
 
+# Their weights for some thousand keys stay in a CPU's cache.
+QUERIES_PER_BLOCK = 256
+
 
 def eager_attention_forward(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs
@@ -23,6 +26,20 @@ def eager_attention_forward(
     """The attention product spelt out."""
     weights = (query @ key.mT * scaling).softmax(-1)
     return (weights @ value).transpose(1, 2), weights
+
+
+def blockwise_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    """The attention product [batch, tokens, heads, head_dim], some queries of one head at a time; no gradients."""
+    batch, heads, tokens, head_dim = query.shape
+    attended = query.new_empty(batch, tokens, heads, head_dim)
+    for index in range(batch):
+        for head in range(heads):
+            keys, values = (states[index, head].contiguous() for states in (key, value))
+            for start in range(0, tokens, QUERIES_PER_BLOCK):
+                block = slice(start, start + QUERIES_PER_BLOCK)
+                weights = ((query[index, head, block] * scaling) @ keys.T).softmax(-1)
+                attended[index, block, head] = weights @ values
+    return attended
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -63,13 +80,18 @@ class LGMAttention(nn.Module):
     def forward(self, tokens: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         qkv = self.qkv(tokens).unflatten(-1, (3, self.config.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, head_dim]
-        implementation = self.config._attn_implementation
-        if implementation == "sdpa" and query.requires_grad and query.device.type == "cpu":
-            # the backward pass of the fused kernel is slow on a CPU
-            implementation = "eager" if query.shape[2] <= MOST_EXPLICIT_TOKENS else implementation
+        return self.proj(self._attend(query, key, value).reshape(tokens.shape))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """On the implementation chosen by `attn_implementation`; where SDPA is slow on a CPU, on another instead."""
+        implementation, scaling = self.config._attn_implementation, query.shape[-1] ** -0.5
+        if implementation == "sdpa" and query.device.type == "cpu":
+            if not query.requires_grad and query.dtype == torch.bfloat16:
+                return blockwise_attention(query, key, value, scaling)
+            if query.requires_grad and query.shape[2] <= MOST_EXPLICIT_TOKENS:
+                implementation = "eager"
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-        attended = attend(self, query, key, value, None, scaling=query.shape[-1] ** -0.5)[0]
-        return self.proj(attended.reshape(tokens.shape))
+        return attend(self, query, key, value, None, scaling=scaling)[0]
 
 
 class LGMCrossViewAttention(GradientCheckpointingLayer):

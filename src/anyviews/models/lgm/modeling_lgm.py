@@ -58,7 +58,7 @@ class LGMModel(LGMLoraMixin, StrictLoadingMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["LGMResidualBlock", "LGMCrossViewAttention"]
     # 8 bits of precision would move every Gaussian by up to a hundredth of the object
-    _keep_in_fp32_modules_strict = ["conv_out", "conv"]
+    _keep_in_fp32_modules_strict = [r"^unet\.conv_out\.", r"^conv\."]  # patterns, found anywhere in a name
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
