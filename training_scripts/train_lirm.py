@@ -53,6 +53,9 @@ WEIGHTS = {
 # Added to a mask before windows are drawn by how much of the object they show, so that none is impossible.
 WINDOW_FLOOR = 0.001
 
+# Masks tell the radius of an object up to this share; spheres are drawn larger than needed accordingly.
+LOOSEST = 0.3
+
 
 @dataclasses.dataclass
 class LIRMArguments(TrainingArguments):
@@ -187,7 +190,7 @@ class LIRMMethod(Method):
         if views.depths is None or views.masks is None or views.base_colors is None or views.normals is None:
             raise ValueError(f"sample {sample.key} lacks masks, depth, normals or materials; LIRM is trained on all")
         center, radius = visible_bounds(views.depths, views.masks, views.cameras)
-        stretch = 1 + 0.15 * torch.rand((), generator=generator).item()
+        stretch = 1 + LOOSEST * torch.rand((), generator=generator).item()
         frame = object_frame(center, radius * stretch, views.cameras.rotation[0])
         views = dataclasses.replace(
             views,
