@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...geometry.spherical_harmonics import harmonic_basis
 from .configuration_lirm import LIRMConfig
+from .linear_lirm import linear
 from .planes_lirm import LIRMPlanes, Rows, panorama_corners, plane_corners, weighted_rows
 
 
@@ -96,20 +97,20 @@ class LIRMHead(nn.Module):
         channels = planes.shape[-1]
         pairs = planes.unflatten(1, (3, -1)).unbind(1)
         weights = self.first.weight[:, : 3 * channels].split(channels, dim=1)
-        projected = [F.linear(pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
+        projected = [linear(pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
         return torch.stack(projected, dim=1).flatten(0, -2)
 
     def project_panoramas(
         self, panoramas: Float[Tensor, "batch panoramas azimuths heights channels"]
     ) -> Float[Tensor, "rows hidden"]:
         """The same for the channels behind those of the planes."""
-        return F.linear(panoramas, self.first.weight[:, -panoramas.shape[-1] :]).flatten(0, -2)
+        return linear(panoramas, self.first.weight[:, -panoramas.shape[-1] :]).flatten(0, -2)
 
     def forward(self, projected: Float[Tensor, "points hidden"]) -> Float[Tensor, "points outputs"]:
         """The further layers, on looked-up values of the first."""
         states = F.relu(projected)
         for layer in self.hidden:
-            states = F.relu(layer(states))
+            states = linear(states, layer.weight, relu=True)
         return self.last(states)
 
 

@@ -8,6 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_lirm import LIRMConfig
+from .linear_lirm import linear
 
 
 # On a CPU with gradients, scores of up to so many tokens are written out: the backward pass of the fused product
@@ -35,7 +36,7 @@ class LIRMLinear(nn.Module):
         weight = self.weight
         if self.length is not None:
             weight = weight * (self.length / weight.norm(dim=1, keepdim=True))
-        return F.linear(states, weight, self.bias)
+        return linear(states, weight, self.bias)
 
 
 class LIRMMLP(nn.Module):
@@ -76,11 +77,15 @@ class LIRMAttention(nn.Module):
         self, states: Float[Tensor, "batch tokens width"], num_queries: int
     ) -> Float[Tensor, "batch queries width"]:
         """The first `num_queries` tokens attend to all."""
-        query = self.query(states[:, :num_queries]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        key_value = self.key_value(states).unflatten(-1, (2, self.num_heads, -1))
+        query = (
+            linear(states[:, :num_queries], self.query.weight, self.query.bias)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)
+        )
+        key_value = linear(states, self.key_value.weight, self.key_value.bias).unflatten(-1, (2, self.num_heads, -1))
         key, value = key_value.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, head_dim]
         attended = self._implementation(states)(self, query, key, value, None, scaling=query.shape[-1] ** -0.5)[0]
-        return self.out(attended.flatten(2))
+        return linear(attended.flatten(2), self.out.weight, self.out.bias)
 
     def _implementation(self, states: Tensor):
         explicit = states.device.type == "cpu" and torch.is_grad_enabled() and states.shape[1] <= EXPLICIT_TOKENS
