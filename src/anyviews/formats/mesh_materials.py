@@ -106,7 +106,7 @@ def _from_mtl(source: Any, folder: Path) -> Material:
     )
 
 
-def _linked(words: dict[str, list[str]], name: str, folder: Path) -> Tensor | None:
+def _linked(words: dict[str, Any], name: str, folder: Path) -> Tensor | None:
     """A texture that a line of an .mtl file names, last after any options."""
     if name not in words:
         return None
@@ -118,7 +118,7 @@ def _linked(words: dict[str, list[str]], name: str, folder: Path) -> Tensor | No
         return _texture(picture)
 
 
-def _number(words: dict[str, list[str]], name: str, default: float) -> float:
+def _number(words: dict[str, Any], name: str, default: float) -> float:
     try:
         return min(max(float(words[name][0]), 0.0), 1.0)
     except (KeyError, ValueError):

@@ -19,7 +19,8 @@ MAPS = {"base_color": "map_Kd", "roughness": "map_Pr", "metallic": "map_Pm", "no
 def write_obj(mesh: Mesh, path: Path | str, overwrite: bool = False) -> None:
     """Write a mesh as .obj, with colours behind the positions as MeshLab, Blender and trimesh read them.
 
-    A material becomes NAME.mtl and NAME_base_color.png, NAME_roughness.png and so on, beside NAME.obj.
+    A material becomes NAME.mtl and NAME_base_color.png, NAME_roughness.png and so on, beside NAME.obj; white space in
+    NAME becomes _.
 
     Args:
         mesh: a valid mesh.
@@ -38,7 +39,7 @@ def write_obj(mesh: Mesh, path: Path | str, overwrite: bool = False) -> None:
             _write_material(mesh, path, overwrite)
         with temporary.open("w", encoding="utf-8") as file:
             if mesh.material is not None:
-                file.write(f"mtllib {path.stem}.mtl\nusemtl {_name(path)}\n")
+                file.write(f"mtllib {_name(path)}.mtl\nusemtl {_name(path)}\n")
             # nine digits tell all 32-bit numbers apart
             np.savetxt(file, vertices, " ".join(["v", *["%.9g"] * vertices.shape[1]]))
             if mesh.texture_coordinates is not None:
@@ -66,15 +67,15 @@ def _write_material(mesh: Mesh, path: Path, overwrite: bool) -> None:
         base, roughness, metallic = uniform_values(mesh.material)
     else:
         for name, picture in pictures_of(mesh.material).items():
-            file = path.with_name(f"{path.stem}_{name}.png")
+            file = path.with_name(f"{_name(path)}_{name}.png")
             with new_file(file, overwrite) as temporary:
                 picture.save(temporary, "PNG", compress_level=4)
             lines.append(f"{MAPS[name]} {file.name}")
     values = [f"Kd {' '.join(f'{value:.9g}' for value in base)}", f"Pr {roughness:.9g}", f"Pm {metallic:.9g}"]
-    with new_file(path.with_suffix(".mtl"), overwrite) as temporary:
+    with new_file(path.with_name(f"{_name(path)}.mtl"), overwrite) as temporary:
         temporary.write_text("\n".join([f"newmtl {_name(path)}", *values, *lines, ""]), encoding="utf-8")
 
 
 def _name(path: Path) -> str:
-    """A material's name has no white space."""
+    """Names in .obj and .mtl files have no white space."""
     return "_".join(path.stem.split())

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...cameras import Cameras
-from ...color import srgb_from_linear
+from ...color import linear_from_srgb, srgb_from_linear
 from ...environment import Environment
 from ...mesh import Mesh
 from ...views import Views
@@ -72,7 +72,9 @@ def relight(
         else:
             radiance = shade_prefiltered(materials, to_camera, light)
         covered = fragments.faces >= 0
-        values = [radiance, materials.base_colors, materials.normals, materials.roughness, materials.metallic]
+        # light is averaged, not its display
+        colors = linear_from_srgb(materials.base_colors)
+        values = [radiance, colors, materials.normals, materials.roughness, materials.metallic]
         found.append(_averaged(torch.cat(values, dim=-1), covered[0], supersampling))
     return _views(torch.stack(found), rasterize(mesh, cameras, near).depths, cameras)
 
@@ -96,7 +98,7 @@ def _views(
         depths=depths,
         radiance=radiance,
         normals=F.normalize(normals, dim=1),
-        base_colors=(colors / share).clamp(0, 1),
+        base_colors=srgb_from_linear(colors / share),
         roughness=(roughness / share).clamp(0, 1),
         metallic=(metallic / share).clamp(0, 1),
     )

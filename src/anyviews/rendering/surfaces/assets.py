@@ -125,7 +125,9 @@ def extract_surface(
 
 
 def smooth_normals(vertices: Float[Tensor, "vertices 3"], faces: Tensor) -> Float[Tensor, "vertices 3"]:
-    """Unit normals of vertices: means over their faces, weighted by angle (G. Thuermer and C. Wuethrich, 1998).
+    """Unit normals of vertices: means over their faces, weighted by angle and area.
+
+    By angle alone (G. Thuermer and C. Wuethrich, 1998), slivers would count, whose own normals may be anything.
 
     Args:
         vertices: [V, 3].
@@ -133,7 +135,6 @@ def smooth_normals(vertices: Float[Tensor, "vertices 3"], faces: Tensor) -> Floa
     """
     corners = vertices[faces].double()
     across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], dim=-1)
-    across = F.normalize(across, dim=-1)
     normals = torch.zeros_like(vertices, dtype=torch.float64)
     for corner in range(3):
         first, second = (F.normalize(corners[:, (corner + k) % 3] - corners[:, corner], dim=-1) for k in (1, 2))

@@ -64,6 +64,8 @@ def texture_mesh(mesh: Mesh, field: Callable[[Float[Tensor, "points 3"]], Surfac
 def unwrap(mesh: Mesh, size: int) -> Mesh:
     """The mesh with texture coordinates in [0, 1], each part of the texture used once; vertices on cuts are doubled.
 
+    Islands may be mirrored, which tangents tell.
+
     Args:
         mesh: of which everything but texture coordinates and material is kept.
         size: of the texture, in texels, which decides how far islands must be apart.
@@ -78,15 +80,12 @@ def unwrap(mesh: Mesh, size: int) -> Mesh:
     originals, faces, places = atlas[0]
     device = mesh.vertices.device
     originals, faces = (torch.from_numpy(values.astype(np.int64)).to(device) for values in (originals, faces))
-    places = torch.from_numpy(places).to(device)
-    # xatlas counts v upwards: islands would be mirrored
-    places = torch.stack([places[:, 0], 1 - places[:, 1]], dim=-1)
     return Mesh(
         mesh.vertices[originals],
         faces,
         None if mesh.vertex_colors is None else mesh.vertex_colors[originals],
         None if mesh.vertex_normals is None else mesh.vertex_normals[originals],
-        places.clamp(0, 1),
+        torch.from_numpy(places).to(device).clamp(0, 1),
     )
 
 
