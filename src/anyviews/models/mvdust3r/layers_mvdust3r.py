@@ -10,6 +10,10 @@ from .configuration_mvdust3r import MVDust3rPlusConfig
 from .linear_mvdust3r import MVDust3rLinear
 
 
+# Hidden values of so many tokens stay in the cache of a processor.
+ROWS_AT_ONCE = 1024
+
+
 class MVDust3rMLP(nn.Module):
     """Two linear layers with an exact GELU between."""
 
@@ -19,7 +23,10 @@ class MVDust3rMLP(nn.Module):
         self.down = MVDust3rLinear(width * ratio, width)
 
     def forward(self, hidden_states: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return self.down(self.up(hidden_states))
+        if torch.is_grad_enabled() or not hidden_states.is_cpu:
+            return self.down(self.up(hidden_states))
+        rows = hidden_states.flatten(0, -2).split(ROWS_AT_ONCE)
+        return torch.cat([self.down(self.up(some)) for some in rows]).view(*hidden_states.shape)
 
 
 class MVDust3rEncoderLayer(GradientCheckpointingLayer):
