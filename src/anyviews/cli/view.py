@@ -8,9 +8,10 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from ..formats.scene_html import write_scene_html
+from ..formats.scene_html import scene_page
 from ..formats.shown_scene import ShownScene, show_scenes
-from ..viewer import Steps, load_things
+from ..formats.viewer_page import write_page
+from ..viewer import load_things
 from .outputs import check_not_inside, user_warnings
 
 
@@ -42,28 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Show the thing until interrupted, or write the page; return a summary that JSON can hold."""
+    viser = None
     if arguments.export is not None:
-        if Path(arguments.export).suffix.lower() not in (".html", ".htm"):
-            raise ValueError(f"--export {arguments.export}; accepted is a name that ends in .html")
-        check_not_inside(Path(arguments.export), arguments.input)
+        check_export(Path(arguments.export), arguments.input, arguments.overwrite)
     else:
         viser = _viser()
         check_port(arguments.host, arguments.port)
     things = load_things(arguments.input, arguments.row)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        if arguments.export is not None:
-            title = Path(arguments.input).resolve().name
-            limits = {"max_gaussians": arguments.max_gaussians, "max_points": arguments.max_points}
-            write_scene_html(things.scenes, arguments.export, title, things.names, arguments.overwrite, **limits)
-        else:
-            shown = show_scenes(things.scenes, arguments.max_gaussians, arguments.max_points, arguments.input)
+        shown = show_scenes(things.scenes, arguments.max_gaussians, arguments.max_points, arguments.input)
     for text in user_warnings(caught):
         logger.warning("warning: %s", text)
-    summary = {"input": arguments.input, **count_parts(things), "warnings": user_warnings(caught)}
-    if arguments.export is not None:
-        return {**summary, "output": str(Path(arguments.export).resolve())}
-    return {**summary, "address": serve(viser, shown, things.names, arguments)}
+    summary = {"input": arguments.input, **count_parts(shown), "warnings": user_warnings(caught)}
+    if viser is not None:
+        return {**summary, "address": serve(viser, shown, things.names, arguments)}
+    page = scene_page(shown, Path(arguments.input).resolve().name, things.names)
+    write_page(page, arguments.export, arguments.overwrite)
+    return {**summary, "output": str(Path(arguments.export).resolve())}
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -74,12 +71,21 @@ def describe(summary: dict[str, Any]) -> str:
     return f"{counts}{steps}\n{end}"
 
 
-def count_parts(things: Steps) -> dict[str, int]:
-    """How much the last step has of everything."""
-    scene = things.scenes[-1]
+def count_parts(shown: ShownScene) -> dict[str, int]:
+    """How much is shown of the last step."""
+    scene = shown.steps[-1]
     parts = {"gaussians": scene.gaussians, "triangles": scene.mesh, "points": scene.points}
     counts = {name: 0 if part is None else len(part) for name, part in parts.items()}
-    return {"steps": len(things.scenes), **counts, "cameras": len(scene)}
+    return {"steps": len(shown.steps), **counts, "cameras": len(scene)}
+
+
+def check_export(page: Path, source: str, overwrite: bool) -> None:
+    """Raise ValueError if a page cannot be written, before anything is loaded."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--export {page}; accepted is a name that ends in .html")
+    check_not_inside(page, source)
+    if page.exists() and not overwrite:
+        raise ValueError(f"{page} exists already; give another name, or --overwrite to replace it")
 
 
 def check_port(host: str, port: int | None) -> None:

@@ -82,8 +82,8 @@ def shown_gaussians(gaussians: Gaussians, max_gaussians: int, name: str) -> tupl
     if given <= max_gaussians:
         return gaussians, []
     warnings.warn(
-        f"{name} shows the {max_gaussians:,} most visible of {given:,} Gaussians; give max_gaussians={given} to keep "
-        "all (large pages are slow to open)",
+        f"{name} shows the {max_gaussians:,} most visible of {given:,} Gaussians; give max_gaussians={given} "
+        "(--max-gaussians) to keep all (large pages are slow to open)",
         stacklevel=3,
     )
     notice = f"These are the {max_gaussians:,} most visible of {given:,} Gaussians."

@@ -144,7 +144,7 @@ def _shown_points(points: PointCloud, max_points: int, name: str) -> tuple[Point
     index, notices = torch.arange(len(points)), []
     if len(points) > max_points:
         text = f"{max_points:,} of {len(points):,} points, chosen at random"
-        warnings.warn(f"{name} shows {text}; give max_points={len(points)} to keep all", stacklevel=4)
+        warnings.warn(f"{name} shows {text}; give max_points={len(points)} (--max-points) to keep all", stacklevel=4)
         notices = [f"These are {text}."]
         index = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:max_points].sort().values
     values = (points.positions, points.colors, points.confidence)
