@@ -41,7 +41,7 @@ EXTRAS = {
     "xformers": ["xformers>=0.0.30"],
     "usdz": ["usd-core>=25.5"],
     "matting": ["rembg[cpu]>=2.0.60"],  # masks of photos without alpha
-    "viewer": ["viser>=1.0"],
+    "viewer": ["viser>=1.1"],
     "app": ["gradio>=6.0"],
 }
 EXTRAS["dev"] = [

@@ -47,7 +47,8 @@ def test_a_point_belongs_to_one_token_of_each_pair_of_planes(plane_type):
         volume[0, index] = 1
         volume = volume.unflatten(1, (size, size, size))
         x, y, z = points[index].tolist()
-        for axes, (dropped, row, column) in zip(((3, 2, 1), (2, 3, 1), (1, 3, 2)), ((z, y, x), (y, z, x), (x, z, y))):
+        places = ((z, y, x), (y, z, x), (x, z, y))
+        for axes, (dropped, row, column) in zip(((3, 2, 1), (2, 3, 1), (1, 3, 2)), places, strict=True):
             held = sweep._columns(volume.permute(0, *axes, 4))[0].any(-1).nonzero()
             sign = 1 if plane_type == "hexa" and dropped < 0 else 0
             expected = 4 * sign + 2 * (row > 0) + (column > 0)

@@ -1,0 +1,175 @@
+"""train_lirm.py: examples whose rays meet what they show, updates, the sharpness, and a run from start to end."""
+
+import dataclasses
+import json
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from script_modules import load_script
+
+from anyviews.data import open_samples
+from anyviews.models.lirm import LIRMModel
+
+
+MICRO = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "fuse_hidden_size": 32,
+    "plane_token_size": 2,
+    "plane_upsample": 4,
+    "plane_dim": 4,
+    "mlp_dim": 8,
+    "nde_token_size": 2,
+    "nde_upsample": 2,
+    "nde_dim": 4,
+}
+GIVEN = {
+    "resolution": 16,
+    "target_resolution": 24,
+    "window": 12,
+    "samples": 12,
+    "min_views": 2,
+    "max_views": 2,
+    "max_updates": 2,
+    "targets": 2,
+    "sharpness_warmup": 4,
+    "max_train_steps": 12,
+    "color_augmentation": 0.0,
+}
+
+WORLD = {"views": 6, "height": 24, "width": 24, "block": 2, "repeats": 2, "samples": 1, "maps": True}
+
+
+@pytest.fixture(scope="module")
+def script(repository) -> ModuleType:
+    """The training script as a module."""
+    return load_script(repository, "train_lirm")
+
+
+@pytest.fixture(scope="module")
+def samples() -> list:
+    found = iter(open_samples("procedural-objects", **WORLD))
+    return [next(found) for _ in range(3)]
+
+
+def make(script, **arguments):
+    given = script.LIRMArguments(**{**GIVEN, "model_options": MICRO, **arguments})
+    return script.LIRMMethod(given, script.DataArguments())
+
+
+def batch_of(method, samples) -> dict:
+    return method.collate([method.transform(sample) for sample in samples])
+
+
+def test_rays_meet_the_surface_where_the_depth_says(script, samples):
+    """Points of one window, seen by an input's rays, have the colour that the photo shows there."""
+    from anyviews.models.lirm.sweep_lirm import project_points
+
+    example = make(script, mirror_augmentation=False).transform(samples[0])
+    known = example["target_depth"][:, 0] > 0
+    points = example["target_origins"] + example["target_directions"] * example["target_depth"]
+    points = points.movedim(1, -1)[known]
+    assert known.sum() > 20 and points.norm(dim=-1).max() <= 0.5 + 1e-4
+    pixels, seen = project_points(points, example["origins"][None], example["directions"][None])
+    size = example["images"].shape[-1]
+    inside = []
+    for view, photo in enumerate(example["images"]):
+        place = pixels[0, view][seen[0, view]].floor().long().clamp(0, size - 1)
+        inside.append((photo[:, place[:, 1], place[:, 0]].amin(0) < 0.98).float().mean())
+    assert torch.stack(inside).mean() > 0.9
+
+
+def test_normals_face_the_rays(script, samples):
+    example = make(script).transform(samples[1])
+    known = (example["target_normals"].norm(dim=1) > 0.5) & (example["target_masks"][:, 0] > 0.99)
+    facing = (example["target_normals"] * example["target_directions"]).sum(1)[known]
+    assert known.sum() > 20 and (facing < 0.05).float().mean() > 0.98
+
+
+def test_examples_depend_on_the_seed_alone(script, samples):
+    method = make(script, color_augmentation=0.5)
+    first, second = method.transform(samples[0]), method.transform(samples[0])
+    other = method.transform(dataclasses.replace(samples[0], seed=samples[0].seed + 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["images"], other["images"])
+
+
+def test_windows_hold_the_object(script):
+    mask = torch.zeros(40, 40)
+    mask[5:12, 25:35] = 1
+    generator = torch.Generator().manual_seed(0)
+    held = []
+    for _ in range(50):
+        left, top, side = (int(value) for value in script.draw_window(mask, 16, generator))
+        held.append(float(mask[top : top + side, left : left + side].sum()))
+    assert min(held) >= 0 and sum(value > 0 for value in held) >= 45
+
+
+@pytest.mark.parametrize("chunk", [None, 64])
+def test_every_parameter_is_trained(script, samples, chunk):
+    torch.manual_seed(0)
+    # states go from set to set, so that the layer that joins them has slopes
+    method = make(script, ray_chunk=chunk, numerical_normal_weight=1.0, model_options={**MICRO, "bptt_steps": 1})
+    network, batch = method.build(method.arguments).train(), batch_of(method, samples)
+    losses = method.loss(network, {**batch, "updates": 2}, torch.Generator())
+    losses["loss"].backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert all(value.isfinite() for value in losses.values())
+
+
+def test_the_sharpness_follows_the_batches(script):
+    method = make(script)
+    network = method.build(method.arguments)
+    found = []
+    for seen in (0, 2, 4, 8, 12, 100):
+        network.batches.fill_(seen)
+        found.append(network.sharpness())
+    assert found == [10.0, 15.0, 20.0, 110.0, 200.0, 200.0]
+
+
+def test_bad_arguments_are_refused(script):
+    for wrong in ({"min_views": 3}, {"window": 25}, {"max_updates": 0}, {"perceptual_loss": "lpips"}):
+        with pytest.raises(ValueError, match=r"found|window|lpips"):
+            make(script, **wrong)
+
+
+def test_a_run_ends_with_a_model_and_is_resumed(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    config = {
+        **GIVEN,
+        "model_options": MICRO,
+        "perceptual_loss": "multi-scale-ssim",
+        "dataset_name": "procedural-objects",
+        "dataset_options": {
+            "views": 6,
+            "height": 24,
+            "width": 24,
+            "block": 2,
+            "repeats": 2,
+            "samples": 1,
+            "maps": True,
+        },
+        "train_batch_size": 2,
+        "max_train_steps": 2,
+        "validation_steps": 2,
+        "validation_objects": 1,
+        "checkpointing_steps": 1,
+        "output_dir": str(tmp_path / "run"),
+    }
+    run(script, config, tmp_path)
+    run(script, {**config, "max_train_steps": 3, "resume_from_checkpoint": "latest"}, tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "losses.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+    scores = json.loads((tmp_path / "run" / "validation.jsonl").read_text().splitlines()[0])
+    assert {"nearest view/psnr", "1 set/psnr", "2 sets/psnr", "2 sets/mask_iou"} <= set(scores)
+    assert LIRMModel.from_pretrained(tmp_path / "run").config.hidden_size == 32
+
+
+def run(script, config: dict, folder) -> None:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    arguments, data = script.parse_arguments(script.LIRMArguments, script.DataArguments, argv=["--config", str(path)])
+    script.train(script.LIRMMethod(arguments, data), arguments, data)
