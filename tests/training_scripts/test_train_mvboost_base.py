@@ -162,16 +162,19 @@ def launch(repository, folder, *extra: str) -> list[dict]:
 
 
 def test_trains_resumes_validates_and_exports(repository, tmp_path):
-    whole = launch(repository, tmp_path / "whole", "--max_train_steps", "4", "--checkpointing_steps", "2")
-    half = tmp_path / "half"
-    launch(repository, half, "--max_train_steps", "2")
-    resumed = launch(
-        repository, half, "--max_train_steps", "4", "--resume_from_checkpoint", "latest", "--validation_steps", "4"
-    )
-    assert [line["loss"] for line in resumed] == [line["loss"] for line in whole]
-    scores = json.loads((half / "validation.jsonl").read_text().splitlines()[-1])
+    whole, rest = tmp_path / "whole", tmp_path / "rest"
+    expected = launch(repository, whole, "--max_train_steps", "4", "--checkpointing_steps", "2")
+    found = launch(
+        repository, rest, "--max_train_steps", "4", "--validation_steps", "4",
+        "--resume_from_checkpoint", str(whole / "checkpoint-2"),
+    )  # fmt: skip
+    assert [line["step"] for line in expected] == [1, 2, 3, 4]
+    assert {line["step"]: line["loss"] for line in found}.items() >= {
+        line["step"]: line["loss"] for line in expected[2:]
+    }.items()
+    scores = json.loads((rest / "validation.jsonl").read_text().splitlines()[-1])
     assert {"psnr", "ms_ssim", "nearest_psnr", "white_psnr"} <= set(scores)
-    assert (half / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
-    assert "lgm" in ModelCard.load(half / "README.md").data.tags
-    exported = [LGMModel.from_pretrained(folder).state_dict() for folder in (half, tmp_path / "whole")]
+    assert (rest / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
+    assert "lgm" in ModelCard.load(rest / "README.md").data.tags
+    exported = [LGMModel.from_pretrained(folder).state_dict() for folder in (rest, whole)]
     assert all(torch.equal(a, b) for a, b in zip(exported[0].values(), exported[1].values(), strict=True))
