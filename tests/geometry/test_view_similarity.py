@@ -1,5 +1,7 @@
 """Choice of central views and overlapping groups, on apartments whose overlap is known."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,10 +91,16 @@ def test_groups_hold_every_view_and_share_views_with_those_before(count, size, s
     assert all(len(set(group)) == len(group) <= size for group in groups)
 
 
-def test_groups_of_a_sequence_follow_it():
+def test_every_view_of_a_sequence_has_its_neighbour_in_its_group():
     along = torch.arange(30.0)
     groups = overlapping_groups(1 - (along[:, None] - along).abs() / 30, 10, 3)
-    assert all(max(group) - min(group) < 16 for group in groups[:-1])  # the last one takes what is left
+    assert max(groups[0]) - min(groups[0]) == 9
+    for group in groups:
+        ordered = sorted(group)
+        gaps = [after - before for before, after in itertools.pairwise(ordered)]
+        # what is left at both ends may go together, each with the neighbour that an earlier group has
+        assert sum(gap > 3 for gap in gaps) <= 1, ordered
+        assert all(min(abs(view - other) for other in group if other != view) <= 2 for view in group[3:]), ordered
 
 
 def test_groups_without_room_are_refused():

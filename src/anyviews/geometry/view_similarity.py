@@ -13,6 +13,8 @@ SIDE, CELL, STRIDE = 64, 8, 4
 DIRECTIONS = 8
 # What a difference in colour counts for beside one in the directions of edges.
 COLOR_WEIGHT = 2.0
+# What similarity counts for where another chosen view is more similar already.
+REPEATED = 0.01
 
 
 def view_similarity(images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views views"]:
@@ -41,7 +43,7 @@ def central_views(similarity: Float[Tensor, "candidates views"], count: int) -> 
     covered = torch.full_like(similarity[0], -1.0)
     chosen: list[int] = []
     for _ in range(min(count, len(similarity))):
-        gains = similarity.maximum(covered).sum(1)
+        gains = (similarity.maximum(covered) + REPEATED * similarity).sum(1)
         gains[chosen] = -math.inf
         chosen.append(int(gains.argmax()))
         covered = covered.maximum(similarity[chosen[-1]])
