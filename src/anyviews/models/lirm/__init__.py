@@ -6,6 +6,7 @@ from ...diffusers_registry import register_with_diffusers
 from .configuration_lirm import LIRM_SIZES, LIRMConfig
 from .decoders_lirm import LIRMFields
 from .deferred_lirm import deferred_loss
+from .image_processing_lirm import LIRMImageProcessor, ObjectFrame
 from .modeling_lirm import LIRMModel, LIRMOutput
 from .occupancy_lirm import LIRMOccupancy
 from .planes_lirm import LIRMPlanes
@@ -17,12 +18,14 @@ __all__ = [
     "LIRM_SIZES",
     "LIRMConfig",
     "LIRMFields",
+    "LIRMImageProcessor",
     "LIRMModel",
     "LIRMOccupancy",
     "LIRMOutput",
     "LIRMPlanes",
     "LIRMRender",
     "LIRMState",
+    "ObjectFrame",
     "deferred_loss",
 ]
 
