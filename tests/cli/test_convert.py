@@ -9,7 +9,7 @@ from strategies import random_views
 
 from anyviews.cli import convert
 from anyviews.cli.main import main
-from anyviews.formats import load_gaussians, load_views
+from anyviews.formats import load_gaussians, load_scene, load_views
 from anyviews.formats.cameras_json import write_cameras_json
 from anyviews.formats.gaussian_ply import write_gaussian_ply
 from anyviews.formats.mesh_files import write_obj
@@ -111,6 +111,10 @@ def test_meshes_and_points(tmp_path):
     summary = run(tmp_path / "in.obj", tmp_path / "out.glb")
     assert convert.describe(summary) == f"1 faces from {tmp_path / 'in.obj'} to {tmp_path / 'out.glb'} (glb)"
     assert run(tmp_path / "out.glb", tmp_path / "out.ply")["format"] == "mesh-ply"
+    run(tmp_path / "in.obj", tmp_path / "turned.glb", "--up", "z+")
+    # a viewer shows upwards what was along z
+    torch.testing.assert_close(load_scene(tmp_path / "turned.glb").mesh.vertices, corners)
+    assert b'"rotation":[-0.7' in (tmp_path / "turned.glb").read_bytes()
     with pytest.raises(ValueError, match=r"--min-opacity and --degree are about Gaussians; .*in\.obj has none"):
         run(tmp_path / "in.obj", tmp_path / "b.glb", "--degree", 0)
     with pytest.raises(ValueError, match="has no Gaussians"):

@@ -6,11 +6,16 @@ from pathlib import Path
 import av
 import pytest
 import torch
+import trimesh
 from rendering.gaussians.gaussian_scenes import orbit_cameras, random_gaussians
 
 from anyviews.cli import render
 from anyviews.cli.main import main
+from anyviews.environment import Environment
 from anyviews.formats import load_views, save_scene, save_views
+from anyviews.formats.glb import write_glb
+from anyviews.formats.hdr import write_environment
+from anyviews.mesh import Material, Mesh
 from anyviews.rendering.gaussians import render_gaussians, render_normals
 from anyviews.scene import PointCloud, Scene
 from anyviews.views import Views
@@ -76,6 +81,53 @@ def test_videos_of_colour_depth_and_normals(folder, tmp_path):
         assert frames[0].std() > 5
 
 
+@pytest.fixture(scope="module")
+def mesh_file(tmp_path_factory) -> Path:
+    """A white ball that is no metal, of radius 1."""
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    vertices = torch.from_numpy(ball.vertices).float()
+    material = Material(torch.ones(3, 1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
+    mesh = Mesh(vertices, torch.from_numpy(ball.faces.copy()), vertex_normals=vertices, material=material)
+    path = tmp_path_factory.mktemp("mesh") / "ball.glb"
+    write_glb(replace(mesh, material=replace(material, roughness=torch.full((1, 1, 1), 0.9))), path)
+    return path
+
+
+@pytest.mark.parametrize("up", ["y+", "y-", "z+"])
+def test_meshes_are_lit_from_above_wherever_that_is(mesh_file, tmp_path, up):
+    environment = Environment(torch.zeros(3, 16, 32))
+    above = (environment.directions()[..., 1] > 0.7).float()
+    write_environment(Environment(above.expand(3, -1, -1).contiguous()), tmp_path / "sky.hdr")
+    options = ("--up", up, "--frames", 2, "--size", "48x64", "--depth", "--normals", "--background", "0,0,1")
+    summary = run(mesh_file, "-o", tmp_path / "out", "--environment", tmp_path / "sky.hdr", *options)
+    assert (summary["faces"], summary["gaussians"], summary["frames"]) == (1280, 0, 2)
+    assert render.describe(summary).startswith("1280 faces in 2 frames of 48x64 (orbit)")
+    views = load_views(tmp_path / "out")
+    red = views.images[:, 0]
+    assert red[:, :24].mean() > 1.7 * red[:, 24:].mean() and red.max() > 0.1
+    # the corners show the background, and have no depth
+    assert views.images[:, :, 0, 0].tolist() == [[0, 0, 1]] * 2
+    assert (views.depths[:, :, 0, 0] == 0).all() and (views.depths[:, 0, 24, 32] > 1).all()
+    assert len(load_views(tmp_path / "out" / "normals")) == 2
+
+
+def test_meshes_in_a_video_with_sampled_and_default_light(mesh_file, folder, tmp_path):
+    summary = run(mesh_file, "-o", tmp_path / "a.mp4", "--frames", 2, "--size", "16x16", "--samples", 8)
+    assert len(frames_of(summary["files"][0])) == 2 and frames_of(summary["files"][0])[0].max() > 100
+    with pytest.raises(ValueError, match=r"--environment and --samples are for meshes; .*\.ply has Gaussians"):
+        run(folder / "gaussians.ply", "-o", tmp_path / "b.mp4", "--samples", 8)
+
+
+def test_colours_that_photos_gave_are_not_lit_again(tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    vertices = torch.from_numpy(ball.vertices).float()
+    colors = torch.tensor([0.2, 0.6, 0.4]).expand(len(vertices), 3)
+    write_glb(Mesh(vertices, torch.from_numpy(ball.faces.copy()), colors), tmp_path / "ball.glb")
+    run(tmp_path / "ball.glb", "-o", tmp_path / "out", "--frames", 1, "--size", "32x32")
+    middle = load_views(tmp_path / "out").images[0, :, 12:20, 12:20]
+    torch.testing.assert_close(middle, colors[0][:, None, None].expand_as(middle), atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("up", [None, "y-", "z+", "x-"])
 def test_a_path_around_gaussians_without_cameras_sees_all_of_them(scene, folder, tmp_path, up):
     argv = () if up is None else ("--up", up)
@@ -124,7 +176,7 @@ def test_wrong_requests_say_what_to_type(scene, folder, tmp_path):
         ((gaussians, "-o", tmp_path / "a", "--background", "0,1,2"), "in \\[0, 1\\]"),
         ((gaussians, "-o", tmp_path / "a", "--cameras", photos, "--up", "y-"), "have some, which say both"),
         ((photos, "-o", tmp_path / "a"), "anyviews refine"),
-        ((tmp_path / "points.npz", "-o", tmp_path / "a"), "has no Gaussians to render"),
+        ((tmp_path / "points.npz", "-o", tmp_path / "a"), "has no Gaussians or mesh to render"),
     ):
         with pytest.raises(ValueError, match=message):
             run(*argv)

@@ -6,7 +6,7 @@ import torch
 from rendering.gaussians.gaussian_scenes import random_gaussians
 
 from anyviews.formats.npz import read_npz, write_npz
-from anyviews.mesh import Mesh
+from anyviews.mesh import Material, Mesh
 from anyviews.scene import Scene
 
 
@@ -40,11 +40,14 @@ def test_plain_numpy_reads_it_without_pickle(tmp_path, scene):
 
 
 def test_gaussians_and_meshes_are_kept_exactly(tmp_path, scene):
-    mesh = Mesh(torch.randn(4, 3), torch.tensor([[0, 1, 2], [1, 2, 3]]), vertex_normals=torch.randn(4, 3))
+    material = Material(torch.rand(3, 4, 8), torch.rand(1, 2, 2), torch.rand(1, 1, 1))
+    faces, normals = torch.tensor([[0, 1, 2], [1, 2, 3]]), torch.randn(4, 3)
+    mesh = Mesh(torch.randn(4, 3), faces, None, normals, torch.rand(4, 2), material)
     write_npz(replace(scene, gaussians=random_gaussians(0, 5, 2), mesh=mesh), tmp_path / "scene.npz")
     back = read_npz(tmp_path / "scene.npz")
-    for part, expected in ((back.gaussians, random_gaussians(0, 5, 2)), (back.mesh, mesh)):
-        for item in fields(expected):
+    pairs = ((back.gaussians, random_gaussians(0, 5, 2)), (back.mesh, mesh), (back.mesh.material, material))
+    for part, expected in pairs:
+        for item in (item for item in fields(expected) if item.name != "material"):
             one, other = getattr(part, item.name), getattr(expected, item.name)
             assert one is other is None or torch.equal(one, other)
     write_npz(scene, tmp_path / "old.npz")

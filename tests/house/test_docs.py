@@ -28,7 +28,15 @@ def examples(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/conventions.md", "docs/data.md", "docs/formats.md", "docs/gaussians.md", "docs/metrics.md"]
+    "page",
+    [
+        "docs/conventions.md",
+        "docs/data.md",
+        "docs/formats.md",
+        "docs/gaussians.md",
+        "docs/meshes.md",
+        "docs/metrics.md",
+    ],
 )
 def test_examples_of_a_page_print_what_it_says(page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")

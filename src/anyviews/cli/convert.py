@@ -8,6 +8,7 @@ from typing import Any
 
 from ..formats import SCENE_FORMATS, VIEW_FORMATS, load_points, load_scene, load_views, save_scene, save_views
 from ..formats.scene_files import MESH_FORMATS, SCENE_SUFFIXES, format_of
+from ..formats.world_up import AXES
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from ..scene import Scene
@@ -45,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of a mesh made from Gaussians or depth: voxels along its longest side (default: 256)",
     )
+    parser.add_argument(
+        "--up",
+        choices=AXES,
+        default="y+",
+        help="the world's up, which viewers of .glb and .usdz show upwards (default: y+; COLMAP: y-)",
+    )
     parser.add_argument("--fps", type=float, default=24, help="frames per second of mp4 (default: 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
 
@@ -73,7 +80,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     scene = _prepared(scene, arguments)
     if format in MESH_FORMATS and scene.mesh is None:
         scene = replace(scene, mesh=_surface(scene, arguments))
-    save_scene(scene, output, format, arguments.fps, arguments.overwrite)
+    save_scene(scene, output, format, arguments.fps, arguments.overwrite, AXES[arguments.up])
     return _summary(arguments, format, scene)
 
 

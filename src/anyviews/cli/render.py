@@ -1,4 +1,4 @@
-"""`anyviews render`: Gaussians seen along a path of cameras, as a video or as a folder of images."""
+"""`anyviews render`: Gaussians or a mesh seen along a path of cameras, as a video or as a folder of images."""
 
 import argparse
 import math
@@ -16,6 +16,7 @@ from ..formats import load_scene, save_views
 from ..formats.files import new_file, new_folder
 from ..formats.image_folder import write_image_folder
 from ..formats.video import write_video
+from ..formats.world_up import AXES
 from ..gaussians import Gaussians
 from ..geometry.bounds import robust_bounds
 from ..geometry.paths import look_at, orbit
@@ -23,16 +24,16 @@ from ..rendering.gaussians import BACKENDS, render_gaussians, render_normals
 from ..rendering.photo_targets import near_plane
 from ..scene import Scene
 from ..views import Views
+from . import mesh_frames
 from .convert import parse_size
 from .photos import DEFAULT_FRAMES, NOVEL_PATHS, choose_device, load_posed, spread
 
 
-HELP = "render Gaussians along a path, to a video or to images"
+HELP = "render Gaussians or a mesh along a path, to a video or to images"
 
 GIVEN = "cameras"
 DEPTH, NORMALS = "_depth", "_normals"
 COLORS = {"black": "0,0,0", "gray": "0.5,0.5,0.5", "white": "1,1,1"}
-UP = ("x+", "x-", "y+", "y-", "z+", "z-")
 
 # Where no cameras are given: the size of the images, the angle that their width spans, and the height of the path.
 DEFAULT_SIZE, DEFAULT_FOV, ELEVATION = "512x512", 50.0, 20.0
@@ -44,7 +45,9 @@ SOLID = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
-    parser.add_argument("input", metavar="THING", help="file of Gaussians (.ply, .splat, .spz), or a scene's .npz")
+    parser.add_argument(
+        "input", metavar="THING", help="Gaussians (.ply, .splat, .spz), a mesh (.glb, .obj, .ply) or a scene's .npz"
+    )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="a new .mp4, or a new or empty folder")
     parser.add_argument("--cameras", metavar="FOLDER", help="photos with cameras in the same world, to look from")
     parser.add_argument(
@@ -60,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fov", type=float, help=f"degrees across, where there are no cameras (default: {DEFAULT_FOV:g})"
     )
     parser.add_argument(
-        "--up", choices=UP, help="the world's up, where there are no cameras (default: y+; COLMAP: y-)"
+        "--up", choices=AXES, help="the world's up, where there are no cameras (default: y+; COLMAP: y-)"
     )
     parser.add_argument("--background", metavar="COLOR", default="black", help="black, white, gray or R,G,B in [0, 1]")
     parser.add_argument("--depth", action="store_true", help="z-depth too: 16-bit PNG in a folder, colours in a video")
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="renderer (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
+    mesh_frames.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -80,11 +84,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"{output}: accepted are a name that ends in .mp4, or a folder, whose name has no ending")
     device = choose_device(arguments.device)
     scene = load_scene(arguments.input)
-    if scene.gaussians is None:
+    if scene.gaussians is None and scene.mesh is None:
         raise ValueError(
-            f"{arguments.input} has no Gaussians to render; to make some from photos with cameras: "
+            f"{arguments.input} has no Gaussians or mesh to render; to make Gaussians from photos with cameras: "
             f"anyviews refine {arguments.input} -o OUT"
         )
+    if scene.gaussians is not None and (arguments.environment is not None or arguments.samples is not None):
+        raise ValueError(f"--environment and --samples are for meshes; {arguments.input} has Gaussians")
     cameras, path = choose_cameras(scene, arguments)
     # what may not be replaced should not be found out after minutes of work
     with ExitStack() as stack:
@@ -93,7 +99,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             opened = {part: stack.enter_context(new_file(file, arguments.overwrite)) for part, file in files.items()}
         else:
             opened = {"": stack.enter_context(new_folder(output, arguments.overwrite))}
-        pictures = render_frames(scene.gaussians.to(device), cameras, background, arguments)
+        if scene.gaussians is None:
+            lit = mesh_frames.render_mesh_frames(scene.mesh, cameras, background, arguments)
+            named = {"": lit["images"], DEPTH: lit["depths"], NORMALS: lit["normals"]}
+            pictures = {part: named[part] for part in _parts(arguments)}
+        else:
+            pictures = render_frames(scene.gaussians.to(device), cameras, background, arguments)
         if video:
             for part, file in opened.items():
                 write_video(pictures[part] if part != DEPTH else colored(pictures[part]), file, arguments.fps)
@@ -103,7 +114,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "input": arguments.input,
         "output": str(output),
         "files": [str(file) for file in files.values()] if video else [str(output)],
-        "gaussians": len(scene.gaussians),
+        "gaussians": 0 if scene.gaussians is None else len(scene.gaussians),
+        "faces": 0 if scene.gaussians is not None else len(scene.mesh),
         "path": path,
         "frames": len(cameras),
         "height": cameras.height,
@@ -114,8 +126,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def describe(summary: dict[str, Any]) -> str:
     """The summary in words."""
+    thing = f"{summary['faces']} faces" if summary["faces"] else f"{summary['gaussians']} Gaussians"
     return (
-        f"{summary['gaussians']} Gaussians in {summary['frames']} frames of {summary['height']}x{summary['width']} "
+        f"{thing} in {summary['frames']} frames of {summary['height']}x{summary['width']} "
         f"({summary['path']}) in {summary['seconds']:.1f} s: {', '.join(summary['files'])}"
     )
 
@@ -137,9 +150,9 @@ def choose_cameras(scene: Scene, arguments: argparse.Namespace) -> tuple[Cameras
             raise ValueError(
                 f"--path {path} needs cameras, which {arguments.input} has none of; give --cameras FOLDER"
             )
-        return cameras_around(scene.gaussians, arguments, size or parse_size(DEFAULT_SIZE)), path
+        return cameras_around(_solid_points(scene), arguments, size or parse_size(DEFAULT_SIZE)), path
     if arguments.fov is not None or arguments.up is not None:
-        raise ValueError("--fov and --up are for Gaussians without cameras; these have some, which say both")
+        raise ValueError("--fov and --up are for what comes without cameras; these have some, which say both")
     if path == GIVEN:
         chosen = given if frames is None else given[spread(len(given), min(frames, len(given)))]
     else:
@@ -150,12 +163,11 @@ def choose_cameras(scene: Scene, arguments: argparse.Namespace) -> tuple[Cameras
     return fitted(chosen, *size), path
 
 
-def cameras_around(gaussians: Gaussians, arguments: argparse.Namespace, size: tuple[int, int]) -> Cameras:
-    """Cameras on a circle around Gaussians, from which all of them are seen."""
-    solid = gaussians.means[gaussians.opacities >= min(SOLID, float(gaussians.opacities.max()))]
-    low, high = robust_bounds(solid)
+def cameras_around(points: Float[Tensor, "points 3"], arguments: argparse.Namespace, size: tuple[int, int]) -> Cameras:
+    """Cameras on a circle around points, from which all of them are seen."""
+    low, high = robust_bounds(points)
     name = arguments.up or "y+"
-    up = torch.eye(3)["xyz".index(name[0])].to(low) * (1.0 if name[1] == "+" else -1.0)
+    up = torch.tensor(AXES[name]).to(low)
     # seen from +z at first, as of glTF, or from +y where z is up
     front = torch.tensor([0.0, 0.0, 1.0] if name[0] != "z" else [0.0, 1.0, 0.0]).to(low)
     side = torch.linalg.cross(up, front)
@@ -172,6 +184,13 @@ def cameras_around(gaussians: Gaussians, arguments: argparse.Namespace, size: tu
     intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]).to(low)
     around = look_at(focus + distance * ring, focus, up, intrinsics, height, width)
     return orbit(around, arguments.frames or DEFAULT_FRAMES, focus, up)
+
+
+def _solid_points(scene: Scene) -> Float[Tensor, "points 3"]:
+    """What a path goes around."""
+    if scene.gaussians is None:
+        return scene.mesh.vertices
+    return scene.gaussians.means[scene.gaussians.opacities >= min(SOLID, float(scene.gaussians.opacities.max()))]
 
 
 def fitted(cameras: Cameras, height: int, width: int) -> Cameras:

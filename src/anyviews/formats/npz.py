@@ -5,7 +5,8 @@ Arrays: `intrinsics` [V, 3, 3] and `camera_to_world` [V, 4, 4] (OpenCV axes, pix
 float32 [V, H, W] (0 = unknown depth), `point_positions` [N, 3], `point_colors` uint8 [N, 3], `point_confidence` [N];
 `gaussian_means` [N, 3], `gaussian_rotations` [N, 4], `gaussian_scales` [N, 3], `gaussian_opacities` [N] and
 `gaussian_spherical_harmonics` [N, K, 3] as in `Gaussians`; `mesh_vertices` [V, 3], `mesh_faces` [F, 3],
-`mesh_vertex_colors` and `mesh_vertex_normals` [V, 3].
+`mesh_vertex_colors` and `mesh_vertex_normals` [V, 3], `mesh_texture_coordinates` [V, 2]; `material_base_color` and
+`material_normals` [3, H, W], `material_roughness` and `material_metallic` [1, H, W] as in `Material`.
 """
 
 import zipfile
@@ -17,14 +18,15 @@ import torch
 
 from ..cameras import Cameras
 from ..gaussians import FIELDS, Gaussians
-from ..mesh import Mesh
+from ..mesh import Material, Mesh
 from ..scene import PointCloud, Scale, Scene
 from .files import new_file
 from .image_folder import to_uint8
 
 
-MESH_FIELDS = ("vertices", "faces", "vertex_colors", "vertex_normals")
-Part = TypeVar("Part", Gaussians, Mesh)
+MESH_FIELDS = ("vertices", "faces", "vertex_colors", "vertex_normals", "texture_coordinates")
+MATERIAL_FIELDS = ("base_color", "roughness", "metallic", "normals")
+Part = TypeVar("Part", Gaussians, Mesh, Material)
 REQUIRED = ("intrinsics", "camera_to_world", "image_sizes", "names", "scale")
 
 
@@ -49,7 +51,9 @@ def write_npz(scene: Scene, path: Path | str, overwrite: bool = False) -> None:
         arrays["point_positions"] = scene.points.positions
         if scene.points.confidence is not None:
             arrays["point_confidence"] = scene.points.confidence
-    for kind, names, part in (("gaussian", FIELDS, scene.gaussians), ("mesh", MESH_FIELDS, scene.mesh)):
+    material = None if scene.mesh is None else scene.mesh.material
+    parts = (("gaussian", FIELDS, scene.gaussians), ("mesh", MESH_FIELDS, scene.mesh))
+    for kind, names, part in (*parts, ("material", MATERIAL_FIELDS, material)):
         if part is not None:
             part.validate()
             values = {f"{kind}_{name}": getattr(part, name) for name in names}
@@ -92,9 +96,10 @@ def read_npz(path: Path | str) -> Scene:
     maps = {name: tensors[name][:, None] for name in ("depths", "depth_uncertainty") if name in tensors}
     images = tensors["images"].movedim(-1, 1).float() / 255 if "images" in tensors else None
     try:
+        material = _part(tensors, Material, "material", MATERIAL_FIELDS)
         parts = {
             "gaussians": _part(tensors, Gaussians, "gaussian", FIELDS),
-            "mesh": _part(tensors, Mesh, "mesh", MESH_FIELDS),
+            "mesh": _part(tensors, Mesh, "mesh", MESH_FIELDS, material=material),
         }
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
@@ -103,7 +108,9 @@ def read_npz(path: Path | str) -> Scene:
     )
 
 
-def _part(tensors: dict[str, torch.Tensor], kind: type[Part], prefix: str, fields: tuple[str, ...]) -> Part | None:
-    """The Gaussians or the mesh among the arrays, or None."""
+def _part(
+    tensors: dict[str, torch.Tensor], kind: type[Part], prefix: str, fields: tuple[str, ...], **others: Material | None
+) -> Part | None:
+    """The Gaussians, the mesh or its material among the arrays, or None."""
     values = {name: tensors[f"{prefix}_{name}"] for name in fields if f"{prefix}_{name}" in tensors}
-    return kind(**values).validate() if values else None
+    return kind(**values, **others).validate() if values else None

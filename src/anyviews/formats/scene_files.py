@@ -1,5 +1,6 @@
 """Whole scenes: choosing the reader by file ending and header, and the writer by name or file ending."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from .detect import VIEW_FORMATS, images_of_scene, load_view_points, load_views,
 from .image_folder import write_image_folder
 from .npz import read_npz, write_npz
 from .ply_table import read_ply_header
+from .world_up import Y_UP
 
 
 GAUSSIAN_FORMATS = ("gaussian-ply", "compressed-ply", "splat", "spz", "html")
-MESH_FORMATS = ("glb", "obj", "mesh-ply")
+MESH_FORMATS = ("glb", "usdz", "obj", "mesh-ply")
 SCENE_FORMATS = (*VIEW_FORMATS, "npz", "ply", "depth", "png", "mp4", *GAUSSIAN_FORMATS, *MESH_FORMATS)
 
 # The first ending that fits counts; .ply holds what the scene has.
@@ -30,6 +32,7 @@ FORMAT_OF_ENDING = {
     ".spz": "spz",
     ".html": "html",
     ".glb": "glb",
+    ".usdz": "usdz",
     ".obj": "obj",
 }
 GAUSSIAN_ENDINGS = (".ply", ".compressed.ply", ".splat", ".spz", ".npz")
@@ -118,7 +121,12 @@ def load_points(path: Path | str) -> PointCloud | None:
 
 
 def save_scene(
-    scene: Scene, path: Path | str, format: str | None = None, fps: float = 24, overwrite: bool = False
+    scene: Scene,
+    path: Path | str,
+    format: str | None = None,
+    fps: float = 24,
+    overwrite: bool = False,
+    up: Sequence[float] = Y_UP,
 ) -> None:
     """Write a scene: all of it (npz), its points, Gaussians, mesh, depth maps, images, or a dataset folder.
 
@@ -129,8 +137,10 @@ def save_scene(
             has some, else its points or depth, else its mesh.
         fps: frames per second of mp4.
         overwrite: whether an existing file, or folder with content, may be replaced.
+        up: of glb and usdz: the direction of the scene's world that viewers show upwards.
 
     Raises:
+        ImportError: if the format needs an optional package that is not installed, with the pip line.
         ValueError: if the format is unknown, or the scene has nothing that it holds.
     """
     format = format or format_of(path, scene)
@@ -153,7 +163,7 @@ def save_scene(
     elif format in GAUSSIAN_FORMATS:
         _save_gaussians(scene, path, format, overwrite)
     elif format in MESH_FORMATS:
-        _save_mesh(_mesh(scene, format), path, format, overwrite)
+        _save_mesh(_mesh(scene, format), path, format, overwrite, up)
     else:
         save_views(views_of_scene(scene, format), path, format, scene.points, overwrite)
 
@@ -222,12 +232,17 @@ def _save_gaussians(scene: Scene, path: Path | str, format: str, overwrite: bool
         write_gaussian_html(gaussians, path, scene.cameras if len(scene) else None, overwrite=overwrite)
 
 
-def _save_mesh(mesh: Mesh, path: Path | str, format: str, overwrite: bool) -> None:
+def _save_mesh(mesh: Mesh, path: Path | str, format: str, overwrite: bool, up: Sequence[float]) -> None:
     from .glb import write_glb
     from .mesh_files import write_mesh_ply, write_obj
+    from .usdz import write_usdz
 
-    writer = {"glb": write_glb, "obj": write_obj, "mesh-ply": write_mesh_ply}[format]
-    writer(mesh, path, overwrite)
+    if format in ("glb", "usdz"):
+        writer = write_glb if format == "glb" else write_usdz
+        writer(mesh, path, overwrite, up)
+    else:
+        writer = write_obj if format == "obj" else write_mesh_ply
+        writer(mesh, path, overwrite)
 
 
 def _load_photos(path: Path, size: tuple[int, int] | None) -> Scene:

@@ -5,6 +5,15 @@ from collections.abc import Sequence
 
 
 Y_UP = (0.0, 1.0, 0.0)
+# Names of axes that point up in a world.
+AXES = {
+    "x+": (1.0, 0.0, 0.0),
+    "x-": (-1.0, 0.0, 0.0),
+    "y+": Y_UP,
+    "y-": (0.0, -1.0, 0.0),
+    "z+": (0.0, 0.0, 1.0),
+    "z-": (0.0, 0.0, -1.0),
+}
 
 
 def quaternion_to_y_up(up: Sequence[float]) -> tuple[float, float, float, float]:
