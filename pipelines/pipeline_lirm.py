@@ -179,19 +179,24 @@ class LIRMPipeline(DiffusionPipeline):
         sets = photo_sets(views.cameras, frame, views_per_step or self.image_processor.views_per_step, order)
         with self.progress_bar(total=len(sets)) as progress:
             for photos in sets:
-                state = self.model.update(self.encode(inputs, photos), state)
+                tokens, evidence = self.encode(inputs, photos, state)
+                state = self.model.update(tokens, state, evidence)
                 names = tuple(views.names[i] for i in photos)
                 history = (*history, PhotoSet(names, views.cameras[photos].to("cpu")))
                 progress.update()
         return LIRMAsset(state, frame, history, planes=self.decode(state), model=self.model)
 
     @torch.no_grad()
-    def encode(self, inputs: LIRMInputs, photos: list[int]) -> Float[Tensor, "1 tokens channels"]:
-        """Tokens of some of the photos."""
+    def encode(
+        self, inputs: LIRMInputs, photos: list[int], state: LIRMState | None = None
+    ) -> tuple[Float[Tensor, "1 tokens channels"], Float[Tensor, "1 points gathered"] | None]:
+        """Tokens of some of the photos, and their evidence with that of the state, if the model asks for it."""
         parts = {name: value[photos][None].to(self._execution_device) for name, value in vars(inputs).items()}
         if not self.model.config.use_background:
             parts.pop("backgrounds")
-        return self.model.encode_images(**{name: value.to(self.model.dtype) for name, value in parts.items()})
+        evidence = self.model.gather_evidence(**parts, state=state)
+        parts = {name: value.to(self.model.dtype) for name, value in parts.items()}
+        return self.model.encode_images(**parts), evidence
 
     @torch.no_grad()
     def decode(self, state: LIRMState) -> LIRMPlanes:

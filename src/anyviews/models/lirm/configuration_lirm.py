@@ -206,10 +206,14 @@ class LIRMConfig(PreTrainedConfig):
                 f"nde_panoramas={self.nde_panoramas} must be 1, 4, 9 ... and divide a square of nde_token_size x "
                 f"nde_upsample = {self.nde_token_size * self.nde_upsample} texels into squares of 2 or more"
             )
-        if self.sweep_size < 0 or self.sweep_resolution % 2:
+        if (
+            self.sweep_size < 0
+            or self.sweep_resolution % 2
+            or (self.sweep_size and self.plane_upsample % self.sweep_size)
+        ):
             raise ValueError(
-                f"sweep_size={self.sweep_size} must be 0 or more, and times plane_token_size={self.plane_token_size} "
-                "be even: half of the points lie on either side of an axis"
+                f"sweep_size={self.sweep_size} must be 0 or divide plane_upsample={self.plane_upsample}, and times "
+                f"plane_token_size={self.plane_token_size} be even: half of the points lie on either side of an axis"
             )
         if self.bptt_steps < 0:
             raise ValueError(f"bptt_steps={self.bptt_steps} must be 0 or more")

@@ -23,7 +23,7 @@ from .occupancy_lirm import LIRMOccupancy, distances_on_grid, find_occupancy
 from .planes_lirm import LIRMPlanes, Rows, weighted_rows
 from .rendering_lirm import LIRMRender, RaySettings, in_batches, ray_chunks, render_rays
 from .state_lirm import LIRMState
-from .sweep_lirm import LIRMSweep
+from .sweep_lirm import LIRMSweep, gather_evidence
 
 
 @no_type_check  # a ModelOutput may also be made of one dictionary, as offloading does
@@ -98,7 +98,8 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         return_dict: bool = True,
     ) -> LIRMOutput | tuple:
         """Update objects by one set of photos, see `encode_images`, `update` and `decode_planes`."""
-        state = self.update(self.encode_images(images, origins, directions, backgrounds), state)
+        photos = (images, origins, directions, backgrounds)
+        state = self.update(self.encode_images(*photos), state, self.gather_evidence(*photos, state=state))
         output = LIRMOutput(state=state, planes=self.decode_planes(state))
         return output if return_dict else output.to_tuple()
 
@@ -109,7 +110,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         directions: Float[Tensor, "batch views 3 height width"],
         backgrounds: Float[Tensor, "batch views 3 height width"] | None = None,
     ) -> Float[Tensor, "batch tokens channels"]:
-        """Tokens of one set of photos; behind them, with config.sweep_size, those of its evidence for the planes.
+        """Tokens of one set of photos.
 
         Args:
             images: sRGB in [-1, 1], the object on white; height and width are multiples of config.patch_size.
@@ -129,17 +130,38 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
             raise ValueError("this model reads no backgrounds (use_background=False); leave them out")
         rays = pluecker(origins.movedim(2, -1), directions.movedim(2, -1)).movedim(-1, 2)
         views = [None if maps is None else maps.flatten(0, 1) for maps in (images, rays, backgrounds)]
-        tokens = self.patch_embedding(*views).unflatten(0, images.shape[:2]).flatten(1, 2)
-        if self.sweep is None:
-            return tokens
-        return torch.cat([tokens, self.sweep(images, origins, directions, backgrounds).to(tokens.dtype)], dim=1)
+        return self.patch_embedding(*views).unflatten(0, images.shape[:2]).flatten(1, 2)
 
-    def update(self, image_tokens: Float[Tensor, "batch tokens width"], state: LIRMState | None = None) -> LIRMState:
+    def gather_evidence(
+        self,
+        images: Float[Tensor, "batch views 3 height width"],
+        origins: Float[Tensor, "batch views 3 height width"],
+        directions: Float[Tensor, "batch views 3 height width"],
+        backgrounds: Float[Tensor, "batch views 3 height width"] | None = None,
+        state: LIRMState | None = None,
+    ) -> Float[Tensor, "batch points channels"] | None:
+        """What this set of photos and those before it show at the points of a grid; None without config.sweep_size.
+
+        Args:
+            images, origins, directions, backgrounds: see `encode_images`.
+            state: after the earlier sets; None for the first.
+        """
+        if self.sweep is None:
+            return None
+        return gather_evidence(self.config, images, origins, directions, backgrounds, state and state.evidence)
+
+    def update(
+        self,
+        image_tokens: Float[Tensor, "batch tokens width"],
+        state: LIRMState | None = None,
+        evidence: Float[Tensor, "batch points channels"] | None = None,
+    ) -> LIRMState:
         """What is known of the objects after another set of photos (Eq. 5).
 
         Args:
             image_tokens: of this set, from `encode_images`. Those of earlier sets are not needed.
             state: after the earlier sets; None for the first.
+            evidence: of `gather_evidence`, with config.sweep_size.
 
         Raises:
             ValueError: if the state is that of another model, or of another number of objects.
@@ -149,8 +171,9 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
             state = state.detach()
         tokens = [self._fuse(self.plane_fuse, self.plane_embedding, state and state.planes)]
         if self.sweep is not None:
-            image_tokens, evidence = image_tokens.tensor_split([-self.config.num_plane_tokens], dim=1)
-            tokens[0] = tokens[0] + evidence.to(tokens[0].dtype)
+            if evidence is None:
+                raise ValueError("this model asks for evidence (sweep_size above 0); give that of gather_evidence")
+            tokens[0] = tokens[0] + self.sweep.tokens(evidence).to(tokens[0].dtype)
         if self.config.num_panorama_tokens:
             fuse = self.plane_fuse if self.panorama_fuse is None else self.panorama_fuse
             tokens.append(self._fuse(fuse, self.panorama_embedding, state and state.panoramas))
@@ -164,13 +187,15 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         if self.config.state_after_norm:
             states = self.norm(states)
         parts = states.split([part.shape[1] for part in tokens], dim=1)
-        return LIRMState(*parts, updates=1 if state is None else state.updates + 1)
+        return LIRMState(*parts, updates=1 if state is None else state.updates + 1, evidence=evidence)
 
     def decode_planes(self, state: LIRMState) -> LIRMPlanes:
         """Feature planes and panoramas of a state, in float32."""
         config = self.config
         norm = nn.Identity() if config.state_after_norm else self.norm
         planes = _unpatchify(self.plane_unpatchify(norm(state.planes)), config.num_planes, config.plane_upsample)
+        if self.sweep is not None:
+            planes = planes + self.sweep.texels(state.evidence)
         if state.panoramas is None:
             return LIRMPlanes(planes.float())
         square = _unpatchify(self.panorama_unpatchify(norm(state.panoramas)), 1, config.nde_upsample)

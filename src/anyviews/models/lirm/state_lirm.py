@@ -23,24 +23,27 @@ class LIRMState:
         planes: [B, N, C], tokens of the planes.
         panoramas: [B, M, C], tokens of the panoramas; None if the model has none.
         updates: how many sets of photos they have seen.
+        evidence: [B, P, 9], what all these photos show at the points of a grid; None if the model does not ask.
     """
 
     planes: Float[Tensor, "batch plane_tokens width"]
     panoramas: Float[Tensor, "batch panorama_tokens width"] | None = None
     updates: int = 0
+    evidence: Float[Tensor, "batch points channels"] | None = None
 
     def __len__(self) -> int:
         return len(self.planes)
 
     def to(self, device: torch.device | str) -> "LIRMState":
         """The same on another device."""
-        panoramas = None if self.panoramas is None else self.panoramas.to(device)
-        return replace(self, planes=self.planes.to(device), panoramas=panoramas)
+        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})
 
     def detach(self) -> "LIRMState":
         """The same without its history."""
-        panoramas = None if self.panoramas is None else self.panoramas.detach()
-        return replace(self, planes=self.planes.detach(), panoramas=panoramas)
+        return replace(self, **{name: tensor.detach() for name, tensor in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def save(self, path: Path | str, overwrite: bool = False) -> None:
         """Write a .safetensors file.
@@ -48,8 +51,7 @@ class LIRMState:
         Raises:
             ValueError: if the file exists and may not be replaced.
         """
-        tensors = {"planes": self.planes} | ({} if self.panoramas is None else {"panoramas": self.panoramas})
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
         with new_file(path, overwrite) as temporary:
             save_file(tensors, temporary, metadata={"format": FORMAT, "updates": str(self.updates)})
 
@@ -73,4 +75,4 @@ class LIRMState:
             raise ValueError(
                 f"{path} holds {', '.join(sorted(tensors))} and no state of LIRM; LIRMState.save writes one"
             )
-        return cls(tensors["planes"], tensors.get("panoramas"), int(metadata["updates"]))
+        return cls(updates=int(metadata["updates"]), **tensors)
