@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from small_mvdust3r import random_images, small_model
 
-from anyviews.models.mvdust3r import winograd_mvdust3r
+from anyviews.models.mvdust3r import MVDust3rPlusModel, winograd_mvdust3r
+from anyviews.models.mvdust3r.layers_mvdust3r import ROWS_AT_ONCE, MVDust3rMLP
 from anyviews.models.mvdust3r.linear_mvdust3r import MVDust3rLinear
 from anyviews.models.mvdust3r.winograd_mvdust3r import convolve
 
@@ -66,3 +68,22 @@ def test_linear_layers(gelu, bias):
     assert relative_error(layer(states), expected) < 0.01
     with torch.backends.mkldnn.flags(enabled=False):
         assert relative_error(layer(states), expected) < 0.01
+
+
+def test_feed_forward_layers_in_parts():
+    mlp, states = MVDust3rMLP(8, 2), torch.randn(2, ROWS_AT_ONCE // 2 + 3, 8)
+    with torch.enable_grad():
+        expected = mlp(states).detach()
+    torch.testing.assert_close(mlp(states), expected)
+
+
+def test_bfloat16_weights_meet_a_float32_stream(tmp_path):
+    small_model().save_pretrained(tmp_path)
+    model = MVDust3rPlusModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    streams, linear = [], []
+    for layer in (*model.encoder_layers, *model.decoder.source_layers, *model.decoder.fusion_layers):
+        layer.register_forward_hook(lambda module, arguments, output: streams.append(output.dtype))
+        layer.mlp.down.register_forward_hook(lambda module, arguments, output: linear.append(output.dtype))
+    model(random_images())
+    assert set(streams) == {torch.float32}
+    assert set(linear) == {torch.bfloat16}
