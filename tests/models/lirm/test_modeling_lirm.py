@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from live_bytes import LiveBytes
 from small_lirm import photos, random_planes, small_model
 
-from anyviews.models.lirm import LIRMConfig, LIRMModel, LIRMState
+from anyviews.models.lirm import LIRMConfig, LIRMModel, LIRMState, layers_lirm
 
 
 def plain_update(model: LIRMModel, image_tokens, planes, panoramas):
@@ -113,11 +113,16 @@ def test_tokens_become_texels_where_they_lie():
     assert after.planes.shape == (1, 6, config.plane_resolution, config.plane_resolution, config.plane_dim)
 
 
-def test_attention_is_the_same_in_every_form():
-    """Spelt out on a CPU with gradients, fused without; checkpointed or not."""
+def test_attention_is_the_same_in_every_form(monkeypatch):
+    """Spelt out on a CPU with gradients, some queries at a time without; by torch's fused product."""
     model, given = small_model(), photos()
     with torch.no_grad():
         expected = model(**given).planes.planes
+        monkeypatch.setattr(layers_lirm, "CACHED_SCORES", 1)
+        torch.testing.assert_close(model(**given).planes.planes, expected, **CLOSE)
+    monkeypatch.setattr(layers_lirm, "EXPLICIT_TOKENS", 1)
+    torch.testing.assert_close(model(**given).planes.planes, expected, **CLOSE)
+    monkeypatch.undo()
     torch.testing.assert_close(model(**given).planes.planes, expected, **CLOSE)
     model.set_attn_implementation("eager")
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """The transformer of LIRM: plain pre-norm self-attention over the tokens of an object and of its photos."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,6 +16,9 @@ from .linear_lirm import linear
 # On a CPU with gradients, scores of up to so many tokens are written out: the backward pass of the fused product
 # costs more than it saves.
 EXPLICIT_TOKENS = 4096
+
+# Scores at a time on a CPU without gradients: with their softmax they stay in its cache.
+CACHED_SCORES = 1 << 19
 
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
 
@@ -60,6 +65,24 @@ def explicit_attention_forward(
     return (weights @ value).transpose(1, 2), weights
 
 
+@torch.no_grad()
+def attention_in_rows(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs
+) -> tuple[Tensor, None]:
+    """The attention product, head by head and some queries at a time, by the fast products of a CPU."""
+    batch, heads, queries, head_dim = query.shape
+    step = max(16, CACHED_SCORES // key.shape[2])
+    attended = query.new_empty(batch, queries, heads, head_dim)
+    with torch.autocast("cpu", enabled=False):
+        for scene, head in itertools.product(range(batch), range(heads)):
+            keys, values = key[scene, head].contiguous(), value[scene, head].T.contiguous()
+            for start in range(0, queries, step):
+                rows = slice(start, start + step)
+                weights = linear(query[scene, head, rows] * scaling, keys).softmax(-1)
+                attended[scene, rows, head] = linear(weights, values)
+    return attended, None
+
+
 class LIRMAttention(nn.Module):
     """Tokens attend to each other."""
 
@@ -88,9 +111,11 @@ class LIRMAttention(nn.Module):
         return linear(attended.flatten(2), self.out.weight, self.out.bias)
 
     def _implementation(self, states: Tensor):
-        explicit = states.device.type == "cpu" and torch.is_grad_enabled() and states.shape[1] <= EXPLICIT_TOKENS
-        if explicit and self.config._attn_implementation == "sdpa":
-            return explicit_attention_forward
+        if states.is_cpu and self.config._attn_implementation == "sdpa":
+            if not torch.is_grad_enabled():
+                return attention_in_rows
+            if states.shape[1] <= EXPLICIT_TOKENS:
+                return explicit_attention_forward
         return ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, explicit_attention_forward)
 
 
