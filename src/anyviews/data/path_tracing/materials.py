@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ...color import linear_from_srgb
+from ...formats.mesh_materials import phong_roughness
 from .problems import UnusableObjectError
 
 
@@ -135,8 +136,7 @@ def _of_obj(source: Any, notices: list[str]) -> Material:
         )
     else:
         simple, picture, factor = source.kwargs, source.image, source.diffuse
-        # the exponent of a highlight as wide as a GGX lobe's (Walter et al. 2007: alpha = sqrt(2 / (exponent + 2)))
-        roughness = None if source.glossiness is None else (2 / (float(source.glossiness) + 2)) ** 0.25
+        roughness = None if source.glossiness is None else phong_roughness(float(source.glossiness))
     roughness = _number(simple.get("pr"), BARE_ROUGHNESS if roughness is None else roughness)
     texture = _texture(picture, notices)
     # exporters leave any grey beside a texture, which then does not multiply it

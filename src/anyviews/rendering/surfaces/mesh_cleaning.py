@@ -1,5 +1,7 @@
 """Cleaning of extracted surfaces."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix
@@ -34,5 +36,6 @@ def drop_small_parts(mesh: Mesh, min_fraction: float) -> Mesh:
 def _compact(mesh: Mesh, kept: torch.Tensor) -> Mesh:
     """The faces that are kept, and their vertices."""
     used, faces = mesh.faces[kept].unique(return_inverse=True)
-    pick = {name: getattr(mesh, name) for name in ("vertices", "vertex_colors", "vertex_normals")}
-    return Mesh(faces=faces, **{name: None if value is None else value[used] for name, value in pick.items()})
+    per_vertex = ("vertices", "vertex_colors", "vertex_normals", "texture_coordinates")
+    picked = {name: getattr(mesh, name)[used] for name in per_vertex if getattr(mesh, name) is not None}
+    return replace(mesh, faces=faces, **picked)
