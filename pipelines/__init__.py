@@ -8,6 +8,8 @@ from anyviews.diffusers_registry import register_with_diffusers
 _PUBLIC = {
     "Era3DPipeline": "pipeline_era3d",
     "Era3DPipelineOutput": "output_era3d",
+    "LIRMAsset": "output_lirm",
+    "LIRMPipeline": "pipeline_lirm",
     "MVDust3rPlusPipeline": "pipeline_mvdust3r",
     "MVDust3rPlusPipelineOutput": "output_mvdust3r",
     "MVGDPipeline": "pipeline_mvgd",
