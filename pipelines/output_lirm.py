@@ -141,13 +141,15 @@ class LIRMAsset(BaseOutput):
             raise ValueError("this asset has no model to render with; load it by pipe.load_asset(folder)")
         pixels = pixel_centers(cameras.height, cameras.width, cameras.device, cameras.dtype).flatten(0, 1)
         seen = self.frame.similarity.apply_cameras(cameras)
-        device = self.planes.planes.device
+        # where the model is: it may have been offloaded since
+        device = self.model.device
+        planes = self.planes.to(device)
         settings = {"samples": samples, "sharpness": sharpness}
-        cells = self.model.find_occupancy(self.planes, **settings) if occupancy else None
+        cells = self.model.find_occupancy(planes, **settings) if occupancy else None
         found = []
         for camera in seen:  # one at a time, to bound the memory
             rays = [part[None].to(device) for part in camera_rays(camera, pixels)]
-            found.append(self.model.render(self.planes, *rays, **settings, chunk=RAY_CHUNK, occupancy=cells).maps())
+            found.append(self.model.render(planes, *rays, **settings, chunk=RAY_CHUNK, occupancy=cells).maps())
         joined = {name: torch.cat([maps[name] for maps in found]).to(cameras.device) for name in found[0]}
         return self._views(LIRMRender(**joined), cameras, pixels)
 

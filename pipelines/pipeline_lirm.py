@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anyviews.cameras import Cameras
 from anyviews.foreground import BackgroundRemover
-from anyviews.models.lirm import LIRMConfig, LIRMModel, LIRMPlanes, LIRMState
+from anyviews.models.lirm import LIRMConfig, LIRMModel
 from anyviews.models.lirm.image_processing_lirm import LIRMImageProcessor, ObjectFrame
 from anyviews.models.lirm.processing_lirm import LIRMInputs
 from anyviews.rendering.shading.materials import SurfaceMaterials
@@ -175,33 +175,25 @@ class LIRMPipeline(DiffusionPipeline):
         """
         inputs = self.image_processor.prepare(views, frame, exposures)
         state = None if asset is None else asset.state.to(self._execution_device)
+        planes = None
         history = () if asset is None else asset.history
         sets = photo_sets(views.cameras, frame, views_per_step or self.image_processor.views_per_step, order)
         with self.progress_bar(total=len(sets)) as progress:
             for photos in sets:
-                tokens, evidence = self.encode(inputs, photos, state)
-                state = self.model.update(tokens, state, evidence)
+                # called as a module, so that offloading brings it to its device
+                output = self.model(**self.encode(inputs, photos), state=state)
+                state, planes = output.state, output.planes
                 names = tuple(views.names[i] for i in photos)
                 history = (*history, PhotoSet(names, views.cameras[photos].to("cpu")))
                 progress.update()
-        return LIRMAsset(state, frame, history, planes=self.decode(state), model=self.model)
+        return LIRMAsset(state, frame, history, planes=planes, model=self.model)
 
-    @torch.no_grad()
-    def encode(
-        self, inputs: LIRMInputs, photos: list[int], state: LIRMState | None = None
-    ) -> tuple[Float[Tensor, "1 tokens channels"], Float[Tensor, "1 points gathered"] | None]:
-        """Tokens of some of the photos, and their evidence with that of the state, if the model asks for it."""
+    def encode(self, inputs: LIRMInputs, photos: list[int]) -> dict[str, Tensor]:
+        """Some of the photos as arguments of the model, [1, V, 3, S, S] each, in float32."""
         parts = {name: value[photos][None].to(self._execution_device) for name, value in vars(inputs).items()}
         if not self.model.config.use_background:
             parts.pop("backgrounds")
-        evidence = self.model.gather_evidence(**parts, state=state)
-        parts = {name: value.to(self.model.dtype) for name, value in parts.items()}
-        return self.model.encode_images(**parts), evidence
-
-    @torch.no_grad()
-    def decode(self, state: LIRMState) -> LIRMPlanes:
-        """The planes of a state."""
-        return self.model.decode_planes(state)
+        return parts
 
     @torch.no_grad()
     def extract(
@@ -214,9 +206,10 @@ class LIRMPipeline(DiffusionPipeline):
         Raises:
             ValueError: if the distances have no surface.
         """
-        planes, radius = asset.planes, self.model.config.box_radius
+        device, radius = self.model.device, self.model.config.box_radius
+        planes = asset.planes.to(device)
         cell = 2 * radius / resolution
-        coordinates = torch.linspace(-radius, radius, resolution + 1, device=planes.planes.device)
+        coordinates = torch.linspace(-radius, radius, resolution + 1, device=device)
         distances = self.model.signed_distances_on_grid(planes, coordinates)[0]
         # a surface that leaves the box is closed at its side
         distances = F.pad(distances, (1, 1, 1, 1, 1, 1), value=cell).cpu()
@@ -230,7 +223,7 @@ class LIRMPipeline(DiffusionPipeline):
             ) from error
 
         def materials(points: Float[Tensor, "points 3"]) -> SurfaceMaterials:
-            fields = self.model.query(planes, points[None].to(planes.planes.device))
+            fields = self.model.query(planes, points[None].to(device))
             if fields.base_colors is None:
                 rough = torch.ones_like(points[:, :1])
                 return SurfaceMaterials(fields.radiance[0].to(points), rough, torch.zeros_like(rough))
@@ -240,6 +233,7 @@ class LIRMPipeline(DiffusionPipeline):
         mesh = texture_mesh(surface, materials, texture_size)
         return replace(asset, mesh=mesh.transform(asset.frame.similarity.inverse()))
 
+    @torch.no_grad()
     def load_asset(self, folder: Path | str) -> LIRMAsset:
         """An asset from the folder that `LIRMAsset.save` wrote, to render and to update with this pipeline's model.
 
@@ -247,9 +241,9 @@ class LIRMPipeline(DiffusionPipeline):
             FileNotFoundError, ValueError: if the folder holds none, or one of another model.
         """
         asset = LIRMAsset.load(folder)
-        state = asset.state.to(self._execution_device)
+        state = asset.state.to(self.model.device)
         self.model._check_state(state, 1)
-        return replace(asset, state=state, planes=self.decode(state), model=self.model)
+        return replace(asset, state=state, planes=self.model.decode_planes(state), model=self.model)
 
     def _finish(
         self, asset: LIRMAsset, output_type: str, resolution: int, texture_size: int, max_faces: int

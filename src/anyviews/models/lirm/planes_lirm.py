@@ -44,6 +44,10 @@ class LIRMPlanes:
         """Some of the objects."""
         return LIRMPlanes(self.planes[index], None if self.panoramas is None else self.panoramas[index])
 
+    def to(self, device: torch.device | str) -> "LIRMPlanes":
+        """The same on another device."""
+        return LIRMPlanes(self.planes.to(device), None if self.panoramas is None else self.panoramas.to(device))
+
     def detach(self) -> "LIRMPlanes":
         """The same without its history."""
         return LIRMPlanes(self.planes.detach(), None if self.panoramas is None else self.panoramas.detach())
