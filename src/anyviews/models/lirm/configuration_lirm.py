@@ -17,6 +17,7 @@ LIRM_SIZES: dict[str, dict] = {
         "plane_token_size": 8,
         "nde_token_size": 4,
         "sweep_size": 4,
+        "appearance_gain": 1.0,
     },
     "small": {
         "image_size": 256,
@@ -39,8 +40,8 @@ CHOICES = {
 
 POSITIVE = (
     "image_size patch_size hidden_size num_hidden_layers num_attention_heads mlp_ratio plane_token_size "
-    "plane_upsample plane_dim nde_token_size nde_upsample nde_dim nde_panoramas mlp_dim bbox_radius bbox_margin "
-    "sdf_inv_std fuse_hidden_size num_samples"
+    "plane_upsample plane_dim appearance_gain nde_token_size nde_upsample nde_dim nde_panoramas mlp_dim "
+    "bbox_radius bbox_margin sdf_inv_std fuse_hidden_size num_samples"
 ).split()
 
 
@@ -70,6 +71,8 @@ class LIRMConfig(PreTrainedConfig):
         nde_wrap: panoramas close around the vertical axis; without it there is a seam at azimuth pi.
         mlp_dim: width of the decoders.
         sdf_depth, rgb_depth, brdf_depth, normal_depth, rho_depth: their hidden layers.
+        appearance_gain: of the initial weights of all decoders but that of the distance. The small one of the method
+            leaves colours grey for long.
         bbox_radius: the object lies inside this radius, in units of the object frame.
         bbox_margin: half the side of the box of planes, over bbox_radius.
         sdf_bias_radius: radius of the ball that an untrained model shows, over half the side of the box.
@@ -117,6 +120,7 @@ class LIRMConfig(PreTrainedConfig):
     brdf_depth: int = 3
     normal_depth: int = 3
     rho_depth: int = 2
+    appearance_gain: float = 0.25
     bbox_radius: float = 0.5
     bbox_margin: float = 1.05
     sdf_bias_radius: float = 0.1

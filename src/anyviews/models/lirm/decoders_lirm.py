@@ -21,6 +21,9 @@ from .planes_lirm import LIRMPlanes, Rows, panorama_corners, plane_corners, weig
 
 SH_DEGREE = 2
 
+# So small that an untrained model shows a ball.
+SDF_GAIN = 0.25
+
 
 @dataclass(frozen=True)
 class LIRMFields:
@@ -82,15 +85,16 @@ class LIRMHead(nn.Module):
         hidden: width.
         depth: hidden layers, the first one included.
         outputs: channels.
+        gain: of the initial weights.
     """
 
-    def __init__(self, inputs: int, hidden: int, depth: int, outputs: int):
+    def __init__(self, inputs: int, hidden: int, depth: int, outputs: int, gain: float):
         super().__init__()
         self.first = nn.Linear(inputs, hidden, bias=False)
         self.hidden = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(depth - 1))
         self.last = nn.Linear(hidden, outputs, bias=False)
         for layer in (self.first, *self.hidden, self.last):
-            layer.of_decoder = True
+            layer.gain = gain
 
     def project(self, planes: Float[Tensor, "batch planes size size channels"]) -> Float[Tensor, "rows hidden"]:
         """The first layer's share of each texel."""
@@ -120,21 +124,21 @@ class LIRMDecoders(nn.Module):
     def __init__(self, config: LIRMConfig):
         super().__init__()
         self.config = config
-        features, width = 3 * config.plane_dim, config.mlp_dim
+        features, width, gain = 3 * config.plane_dim, config.mlp_dim, config.appearance_gain
         heads = {
-            "sdf": LIRMHead(features, width, config.sdf_depth, 1),
-            "normal": LIRMHead(features, width, config.normal_depth, 3),
+            "sdf": LIRMHead(features, width, config.sdf_depth, 1, SDF_GAIN),
+            "normal": LIRMHead(features, width, config.normal_depth, 3, gain),
         }
         if config.prediction_type != "rgb":
-            heads["base_color"] = LIRMHead(features, width, config.brdf_depth, 3)
-            heads["roughness_metallic"] = LIRMHead(features, width, config.brdf_depth, 2)
+            heads["base_color"] = LIRMHead(features, width, config.brdf_depth, 3, gain)
+            heads["roughness_metallic"] = LIRMHead(features, width, config.brdf_depth, 2, gain)
         self.has_panoramas = config.prediction_type != "brdf" and config.nde_type == "panorama"
         if config.prediction_type != "brdf":
             inputs = features + (config.nde_dim if self.has_panoramas else 0)
             outputs = 3 * (SH_DEGREE + 1) ** 2 if config.nde_type == "sh" else 3
-            heads["radiance"] = LIRMHead(inputs, width, config.rgb_depth, outputs)
+            heads["radiance"] = LIRMHead(inputs, width, config.rgb_depth, outputs, gain)
         if self.has_panoramas:
-            heads["panorama_level"] = LIRMHead(features, width, config.rho_depth, 1)
+            heads["panorama_level"] = LIRMHead(features, width, config.rho_depth, 1, gain)
         self.heads = nn.ModuleDict(heads)
 
     def project(self, planes: LIRMPlanes) -> LIRMTables:

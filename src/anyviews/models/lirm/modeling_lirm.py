@@ -344,8 +344,8 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
             # the marks are on the layers themselves: transformers skips modules that own no parameters
             if getattr(module, "starts_at_zero", False):
                 init.zeros_(module.weight)
-            elif getattr(module, "of_decoder", False):
-                init.xavier_uniform_(module.weight, gain=0.25)
+            elif hasattr(module, "gain"):
+                init.xavier_uniform_(module.weight, gain=module.gain)
             else:
                 init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
             if getattr(module, "length", None) is not None:
