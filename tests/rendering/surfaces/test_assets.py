@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import trimesh
+from scipy import ndimage
 
 from anyviews.environment import Environment
 from anyviews.geometry.paths import look_at
@@ -145,6 +146,43 @@ def test_unwrapping_keeps_the_mesh_and_uses_every_texel_once():
     covered = rasterize_texture(unwrapped, 512).masks.mean()
     # islands that overlapped would cover less than their faces' areas add up to
     assert 0.3 < areas.sum() < 1 and covered.item() == pytest.approx(areas.sum().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e6])
+def test_worlds_of_any_unit(unit):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    mesh = Mesh(torch.from_numpy(ball.vertices).float() * unit, torch.from_numpy(ball.faces.copy()))
+    textured = texture_mesh(mesh, lambda points: painted(points / unit / 4), 64)
+    assert len(textured) == len(mesh) and textured.vertices.amax() == mesh.vertices.amax()
+    assert rasterize_texture(textured, 64).masks.mean() > 0.2
+    colors = textured.base_colors_at_vertices()
+    torch.testing.assert_close(colors, textured.vertices / unit / 4 + 0.5, atol=0.06, rtol=0)
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_islands_are_apart_in_long_objects_too(size):
+    """Texels are square, and no two islands touch: between two of them lie as many texels as were asked for."""
+    box = trimesh.creation.box((10, 0.5, 0.5))
+    unwrapped = unwrap(Mesh(torch.from_numpy(box.vertices).float(), torch.from_numpy(box.faces.copy())), size)
+    covered = (rasterize_texture(unwrapped, size).faces[0] >= 0).numpy()
+    parts, count = ndimage.label(covered)
+    assert count >= 4
+    for part in range(1, count + 1):
+        others = covered & (parts != part)
+        assert ndimage.distance_transform_edt(~others)[parts == part].min() >= 3
+    edges = unwrapped.vertices[unwrapped.faces].diff(dim=1).norm(dim=-1)
+    flat = unwrapped.texture_coordinates[unwrapped.faces].diff(dim=1).norm(dim=-1)
+    # every face is as long and as wide as it should be; small ones may be larger than long ones
+    ratio = flat / edges
+    assert (ratio[:, 0] / ratio[:, 1] - 1).abs().max() < 0.05
+
+
+def test_textures_too_small_for_a_surface_and_surfaces_too_small_for_a_texture():
+    soup = Mesh(torch.randn(1500, 3), torch.arange(1500).reshape(-1, 3))
+    with pytest.raises(ValueError, match="islands do not fit into a texture of 16x16 texels"):
+        unwrap(soup, 16)
+    with pytest.raises(ValueError, match="at one point"):
+        unwrap(Mesh(torch.ones(3, 3), torch.tensor([[0, 1, 2]])), 64)
 
 
 def test_fields_without_normals_and_wrong_fields():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from ..shading.mesh_surface import tangent_frames
 
 # Texels between islands, so that interpolation and small mipmaps do not mix them.
 PADDING = 4
+# Islands are tried this many times larger than a first guess, then smaller and smaller.
+ROOM, SHRINK, PACKINGS = 1.3, 0.94, 60
 # Points that the field is asked for at once.
 POINTS_PER_CALL = 1 << 18
 # Normals that leave the surface farther than this are laid onto it: a texture of normals points outwards.
@@ -68,16 +71,19 @@ def unwrap(mesh: Mesh, size: int) -> Mesh:
 
     Args:
         mesh: of which everything but texture coordinates and material is kept.
-        size: of the texture, in texels, which decides how far islands must be apart.
-    """
-    import xatlas
+        size: of the square texture, in texels, which decides how far islands must be apart.
 
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.detach().float().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.uint32))
-    options = xatlas.PackOptions()
-    options.resolution, options.padding, options.bilinear = size, PADDING, True
-    atlas.generate(pack_options=options)
-    originals, faces, places = atlas[0]
+    Raises:
+        ValueError: if the mesh is a single point, or its islands do not fit into so few texels.
+    """
+    vertices, faces = mesh.vertices.detach().cpu().double(), mesh.faces.cpu().numpy().astype(np.uint32)
+    extent = (vertices.amax(0) - vertices.amin(0)).max()
+    if extent == 0:
+        raise ValueError("all vertices of the mesh are at one point; it has no surface to texture")
+    # xatlas takes small triangles for nothing: a world of any unit is brought to 1
+    scaled = ((vertices - vertices.amin(0)) / extent).float().numpy()
+    originals, faces, flat, density = _flattened(scaled, faces, size)
+    places = _packed(flat, faces, size, density)
     device = mesh.vertices.device
     originals, faces = (torch.from_numpy(values.astype(np.int64)).to(device) for values in (originals, faces))
     return Mesh(
@@ -87,6 +93,46 @@ def unwrap(mesh: Mesh, size: int) -> Mesh:
         None if mesh.vertex_normals is None else mesh.vertex_normals[originals],
         torch.from_numpy(places).to(device).clamp(0, 1),
     )
+
+
+def _flattened(vertices: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Islands of faces laid flat: their vertices' originals, faces, places in units of the mesh, texels per unit."""
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(vertices, faces)
+    atlas.generate(pack_options=_pack_options(size))
+    originals, faces, places = atlas[0]
+    page = np.array([atlas.width, atlas.height], np.float32)
+    # its page is only about as large as was asked for, and not square
+    density = atlas.texels_per_unit
+    return originals, faces, places * page / density, density * size / float(page.max())
+
+
+def _packed(flat: np.ndarray, faces: np.ndarray, size: int, density: float) -> np.ndarray:
+    """Places [V, 2] of islands on one square page of exactly this size, as large as fits."""
+    import xatlas
+
+    density *= ROOM
+    for _ in range(PACKINGS):
+        atlas = xatlas.Atlas()
+        atlas.add_uv_mesh(flat.astype(np.float32), faces)
+        atlas.generate(pack_options=_pack_options(size, density))
+        if atlas.atlas_count == 1:
+            _, _, places = atlas[0]
+            return places
+        density *= SHRINK
+    raise ValueError(
+        f"the surface's islands do not fit into a texture of {size}x{size} texels; give a larger size, or fewer faces"
+    )
+
+
+def _pack_options(size: int, density: float = 0.0) -> Any:
+    import xatlas
+
+    options = xatlas.PackOptions()
+    options.resolution, options.padding, options.bilinear, options.texels_per_unit = size, PADDING, True, density
+    return options
 
 
 def _checked(materials: SurfaceMaterials, count: int) -> SurfaceMaterials:
