@@ -109,6 +109,17 @@ def test_the_folder_loads_again_and_can_be_updated(tmp_path):
     asset.save(tmp_path / "kept", overwrite=True)
 
 
+def test_evidence_of_earlier_photos_is_kept_with_the_state(tmp_path):
+    pipe, views = pipeline(small_model(sweep_size=2)), object_views()
+    asset = pipe(views[:4], output_type="planes")
+    asset.save(tmp_path / "kept")
+    updated, expected = (
+        pipe.update(a, views[4:6], output_type="planes") for a in (pipe.load_asset(tmp_path / "kept"), asset)
+    )
+    assert torch.equal(updated.state.planes, expected.state.planes)
+    assert torch.equal(updated.state.evidence, expected.state.evidence)
+
+
 def test_files_of_the_mesh(tmp_path):
     asset = ball_asset()
     for name in ("object.glb", "object.obj", "object.ply"):
