@@ -10,6 +10,8 @@ _PUBLIC = {
     "Era3DPipelineOutput": "output_era3d",
     "LIRMAsset": "output_lirm",
     "LIRMPipeline": "pipeline_lirm",
+    "MVBoostPipeline": "pipeline_mvboost",
+    "MVBoostPipelineOutput": "output_mvboost",
     "MVDust3rPlusPipeline": "pipeline_mvdust3r",
     "MVDust3rPlusPipelineOutput": "output_mvdust3r",
     "MVGDPipeline": "pipeline_mvgd",

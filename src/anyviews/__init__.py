@@ -38,6 +38,8 @@ _PUBLIC = {
     "LIRMOutput": "anyviews.models.lirm",
     "LIRMPipeline": "anyviews.pipelines",
     "LIRMState": "anyviews.models.lirm",
+    "MVBoostPipeline": "anyviews.pipelines",
+    "MVBoostPipelineOutput": "anyviews.pipelines",
     "MVDust3rPlusConfig": "anyviews.models.mvdust3r",
     "MVDust3rPlusImageProcessor": "anyviews.models.mvdust3r",
     "MVDust3rPlusModel": "anyviews.models.mvdust3r",
