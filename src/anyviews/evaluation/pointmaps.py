@@ -101,7 +101,7 @@ def score_room(prediction: Prediction, room: Views) -> dict[str, float]:
         truth, valid = true_points(room), room.depths[:, 0] > 0
         batch = (prediction.points[None, None], torch.ones(1, 1, *valid.shape), truth[None, None], valid[None])
         scores["error"] = point_losses(*batch, references=[0]).error.item()
-        found = score_pointmaps(prediction.points, truth, valid)
+        found = score_pointmaps(prediction.points, truth, valid, chamfer=False)
         scores["nd"] = found["mvdust3r_nd"].value
         scores |= {f"dac@{limit}": found[f"mvdust3r_dac@{limit}"].value for limit in ("0.2", "0.5")}
     frames = (cameras.relative_to(cameras[0]) for cameras in (prediction.cameras, room.cameras))
