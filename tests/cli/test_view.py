@@ -1,7 +1,9 @@
 """`anyviews view` writes a page, or serves until interrupted, and says what it cannot show."""
 
 import argparse
+import functools
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -90,7 +92,9 @@ def test_it_serves_until_interrupted(scene):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "anyviews.cli.main", "view", str(scene), "--port", str(port), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell's background jobs ignore Ctrl-C, and hand that down
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     try:
         end = time.monotonic() + 90
         while "is ready" not in (line := process.stderr.readline()):
@@ -98,7 +102,7 @@ def test_it_serves_until_interrupted(scene):
         assert f"http://127.0.0.1:{port}" in line
         with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=20) as answer:
             assert answer.status == 200
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     finally:
         process.kill()
