@@ -5,13 +5,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
 
 from anyviews.cameras import Cameras
 from anyviews.foreground import BackgroundRemover
-from anyviews.models.lirm import LIRMConfig, LIRMModel
+from anyviews.models.lirm import LIRMModel
 from anyviews.models.lirm.image_processing_lirm import LIRMImageProcessor, ObjectFrame
 from anyviews.models.lirm.processing_lirm import LIRMInputs
 from anyviews.rendering.shading.materials import SurfaceMaterials
@@ -20,6 +19,7 @@ from anyviews.rendering.surfaces.texturing import texture_mesh
 from anyviews.views import Views
 
 from .inputs_lirm import Masks, ObjectPhotos, read_object_photos
+from .model_only import ModelOnlyLoadingMixin
 from .output_lirm import LIRMAsset, PhotoSet
 
 
@@ -27,7 +27,7 @@ ORDERS = ("spread", "capture")
 OUTPUT_TYPES = ("asset", "maps", "planes")
 
 
-class LIRMPipeline(DiffusionPipeline):
+class LIRMPipeline(ModelOnlyLoadingMixin):
     """Reconstructs one object with its materials from photos whose cameras and masks are known.
 
     Args:
@@ -36,6 +36,8 @@ class LIRMPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "model"
+    model_class = LIRMModel
+    image_processor_class = LIRMImageProcessor
 
     def __init__(self, model: LIRMModel, image_processor: LIRMImageProcessor):
         super().__init__()
@@ -45,32 +47,6 @@ class LIRMPipeline(DiffusionPipeline):
                 f"image_processor makes images of {image_processor.size} pixels, but the model's patches have "
                 f"{model.config.patch_size}; the size must be a multiple of it, as in one checkpoint"
             )
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> "LIRMPipeline":
-        """Load a pipeline; also one of which only the model is there, as `train_lirm.py` writes it.
-
-        Raises:
-            ValueError: if the checkpoint is of another method.
-            OSError: if there is none.
-        """
-        name = str(pretrained_model_name_or_path)
-        try:
-            return super().from_pretrained(name, **kwargs)
-        except OSError as error:
-            try:
-                kind = LIRMConfig.get_config_dict(name)[0].get("model_type")
-            except OSError:
-                raise error from None
-        if kind != LIRMConfig.model_type:
-            raise ValueError(f"{name} holds a model of type {kind!r}; {cls.__name__} needs one of type 'lirm'")
-        dtype = kwargs.get("torch_dtype", kwargs.get("dtype", torch.float32))
-        model = LIRMModel.from_pretrained(name, dtype=dtype).eval()
-        try:
-            processor = LIRMImageProcessor.from_pretrained(name)
-        except OSError:
-            processor = LIRMImageProcessor(model.config.image_size)
-        return cls(model, processor)
 
     @torch.no_grad()
     def __call__(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,11 +21,12 @@ from anyviews.geometry.robust_alignment import align_points_to_cameras
 from anyviews.geometry.similarity import Similarity
 from anyviews.geometry.view_similarity import view_similarity
 from anyviews.models.memory import parse_memory
-from anyviews.models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusImageProcessor, MVDust3rPlusModel
+from anyviews.models.mvdust3r import MVDust3rPlusImageProcessor, MVDust3rPlusModel
 from anyviews.scene import Scale
 from anyviews.views import Views
 
 from .inputs_mvdust3r import Photos, cameras_of_intrinsics, cameras_of_network, read_photos, warn_about_copies
+from .model_only import ModelOnlyLoadingMixin
 from .output_mvdust3r import MVDust3rPlusPipelineOutput
 from .planning_mvdust3r import MOST_VIEWS, ReconstructionPlan, measured_speed, plan_reconstruction
 from .pointmaps_mvdust3r import Pointmaps, join_groups
@@ -38,7 +38,7 @@ SURE = 0.5
 logger = logging.getLogger(__name__)
 
 
-class MVDust3rPlusPipeline(DiffusionPipeline):
+class MVDust3rPlusPipeline(ModelOnlyLoadingMixin):
     """Reconstructs a scene from two or more photos of which nothing is known.
 
     Args:
@@ -47,6 +47,8 @@ class MVDust3rPlusPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "model"
+    model_class = MVDust3rPlusModel
+    image_processor_class = MVDust3rPlusImageProcessor
 
     def __init__(self, model: MVDust3rPlusModel, image_processor: MVDust3rPlusImageProcessor):
         super().__init__()
@@ -58,32 +60,6 @@ class MVDust3rPlusPipeline(DiffusionPipeline):
                 f"have {patch}; both sides must be multiples of {patch}, as in one checkpoint"
             )
         self.last_plan: ReconstructionPlan | None = None
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> "MVDust3rPlusPipeline":
-        """Load a pipeline; also one of which only the model is there, as `convert_mvdust3r.py` writes it.
-
-        Raises:
-            ValueError: if the checkpoint is of another method.
-            OSError: if there is none.
-        """
-        name = str(pretrained_model_name_or_path)
-        try:
-            return super().from_pretrained(name, **kwargs)
-        except OSError as error:
-            try:
-                kind = MVDust3rPlusConfig.get_config_dict(name)[0].get("model_type")
-            except OSError:
-                raise error from None
-        if kind != MVDust3rPlusConfig.model_type:
-            raise ValueError(f"{name} holds a model of type {kind!r}; {cls.__name__} needs one of type 'mvdust3r'")
-        dtype = kwargs.get("torch_dtype", kwargs.get("dtype", torch.float32))
-        model = MVDust3rPlusModel.from_pretrained(name, dtype=dtype).eval()
-        try:
-            processor = MVDust3rPlusImageProcessor.from_pretrained(name)
-        except OSError:
-            processor = MVDust3rPlusImageProcessor(model.config.image_size)
-        return cls(model, processor)
 
     @torch.no_grad()
     def __call__(

@@ -7,6 +7,7 @@ configuration file; the next one starts from its result by --pretrained_model_na
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -91,7 +92,7 @@ class LIRMArguments(TrainingArguments):
 class LIRMObjective(nn.Module):
     """The model with its loss, so that all of it happens in one call."""
 
-    def __init__(self, lirm: LIRMModel, arguments: LIRMArguments, perceptual: nn.Module | None):
+    def __init__(self, lirm: LIRMModel, arguments: LIRMArguments, perceptual: Callable | None):
         super().__init__()
         self.lirm, self.arguments = lirm, arguments
         # of the batches seen, which the sharpness follows; a buffer, so that it is resumed
@@ -176,7 +177,12 @@ class LIRMMethod(Method):
         else:
             options = {"image_size": arguments.resolution, "sdf_inv_std": arguments.last_sharpness}
             model = LIRMModel.from_size(arguments.size, **options, **arguments.model_options)
-        return LIRMObjective(model.float(), arguments, perceptual_loss(arguments))
+        self.perceptual = perceptual_loss(arguments)
+        return LIRMObjective(model.float(), arguments, self.perceptual)
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        if isinstance(self.perceptual, nn.Module):
+            self.perceptual.to(device)
 
     def transform(self, sample: Sample) -> dict[str, Tensor]:
         """Photos of one object and windows of further views, in the frame of the first photo."""
@@ -278,7 +284,7 @@ class LIRMMethod(Method):
         write_card(folder, "image-to-3d", tags, summary, self.arguments, self.data)
 
 
-def perceptual_loss(arguments: LIRMArguments) -> nn.Module | None:
+def perceptual_loss(arguments: LIRMArguments) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The second term of image losses: a dissimilarity of images in [0, 1]."""
     if arguments.perceptual_loss == "none":
         return None

@@ -8,8 +8,6 @@ by number of views; by how far apart the views are; and rendered novel views.
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +19,7 @@ from anyviews.cameras import Cameras
 from anyviews.cli.camera_map import camera_map
 from anyviews.data.procedural import HELD_OUT_SEED_START
 from anyviews.evaluation.cards import fill, table
+from anyviews.evaluation.conditions import conditions
 from anyviews.evaluation.pictures import grid_picture
 from anyviews.evaluation.pointmaps import (
     Prediction,
@@ -184,13 +183,8 @@ def main() -> None:
     if model.config.use_gaussians:
         novel = None if arguments.output is None else arguments.output / "novel_views.png"
         sections["rendering"] = (rendering(model, count, size, novel), "2 novel views, 4 references")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = {
-        "commit": commit.stdout.strip(),
-        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "seed": 0,
-        "seconds": round(time.monotonic() - started),
+        **conditions(started),
         **{name: round(value, 2) for name, value in spread(rooms).items()},
     }
     for name, (found, first) in sections.items():

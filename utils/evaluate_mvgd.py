@@ -8,14 +8,13 @@ targets against one at a time; and whether depth comes from parallax: error by n
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from pathlib import Path
 
 import torch
 
 from anyviews.evaluation.cards import fill, table
+from anyviews.evaluation.conditions import conditions
 from anyviews.evaluation.consistency import cross_view_consistency
 from anyviews.evaluation.novel_views import (
     NovelViewScene,
@@ -100,14 +99,7 @@ def main() -> None:
         "views": (by_context_views(pipe, size, count), "1 step"),
         "baseline": (by_baseline(pipe, size, count), "scene scale / median depth"),
     }
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    where = {
-        "commit": commit.stdout.strip(),
-        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "seed": 0,
-        "seconds": round(time.monotonic() - started),
-    }
+    where = conditions(started)
     for name, (rows, first) in sections.items():
         print(f"\n{name}\n{table(rows, first)}")
     if arguments.output is not None:

@@ -85,7 +85,7 @@ def test_cameras_depth_and_surface_of_a_known_scene_are_written(photos, checkpoi
     views = apartment(1, COUNT, SIDE)
     pipe = known_pipeline(views)
     pipe.model.points[3] = torch.randn(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(mvdust3r, "_load_pipeline", lambda *_, **__: pipe)
+    monkeypatch.setattr(mvdust3r, "load_checkpoint", lambda *_, **__: pipe)
     out = tmp_path / "out"
     assert run(photos, "--checkpoint", checkpoint, "-o", out, "--formats", "colmap,glb,html") == 0
     back = load_views(out / "colmap")

@@ -105,7 +105,7 @@ def test_windows_hold_the_object(script):
     for _ in range(50):
         left, top, side = (int(value) for value in script.draw_window(mask, 16, generator))
         held.append(float(mask[top : top + side, left : left + side].sum()))
-    assert min(held) >= 0 and sum(value > 0 for value in held) >= 45
+    assert sum(value > 0 for value in held) >= 45
 
 
 @pytest.mark.parametrize("chunk", [None, 64])

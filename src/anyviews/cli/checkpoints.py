@@ -42,7 +42,9 @@ def checkpoint_files(checkpoint: str, names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def load_checkpoint(kind: type[Loaded], checkpoint: str, device: str, progress: bool) -> Loaded:
+def load_checkpoint(
+    kind: type[Loaded], checkpoint: str, device: str, progress: bool, task: str | None = None
+) -> Loaded:
     """Load a pipeline or a model onto a device.
 
     Args:
@@ -50,6 +52,7 @@ def load_checkpoint(kind: type[Loaded], checkpoint: str, device: str, progress: 
         checkpoint: a folder, or the name of a Hub repository.
         device: of torch, or "auto" for the fastest that is there.
         progress: whether to show progress bars.
+        task: what a pipeline's own bars count.
 
     Raises:
         ValueError: if the device is not here.
@@ -57,19 +60,25 @@ def load_checkpoint(kind: type[Loaded], checkpoint: str, device: str, progress: 
         OSError: if it cannot be loaded.
     """
     from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
 
     check_name(checkpoint)
     device = choose_device(device)
     if not progress:
         diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
     try:
         loaded = kind.from_pretrained(checkpoint)
     except OSError as error:
         raise OSError(_not_loadable(checkpoint, error)) from error
     finally:
         diffusers_logging.enable_progress_bar()
+        if shown:
+            transformers_logging.enable_progress_bar()
     if hasattr(loaded, "set_progress_bar_config"):
-        loaded.set_progress_bar_config(disable=not progress)
+        loaded.set_progress_bar_config(disable=not progress, desc=task)
     return loaded.to(device)
 
 

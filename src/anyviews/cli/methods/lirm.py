@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from ...environment import Environment
 from ...formats.hdr import read_environment
@@ -58,7 +57,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Reconstruct, and write the files."""
     center = _point(arguments.center)
     environment = sky() if arguments.environment is None else read_environment(arguments.environment)
-    pipe = _load_pipeline(arguments.checkpoint, arguments.device, progress=not arguments.json)
+    pipe = load_checkpoint(
+        LIRMPipeline, arguments.checkpoint, arguments.device, progress=not arguments.json, task="updates"
+    )
     known = None if arguments.refine is None else pipe.load_asset(arguments.refine)
     if known is not None and (center is not None or arguments.radius is not None):
         raise ValueError("--refine keeps the object's place; leave out --center and --radius")
@@ -168,17 +169,3 @@ def _point(text: str | None) -> Tensor | None:
     if len(numbers) != 3:
         raise ValueError(f"--center {text}; accepted are three numbers such as 0.1,0,2.5")
     return torch.tensor(numbers)
-
-
-def _load_pipeline(checkpoint: str, device: str, progress: bool) -> LIRMPipeline:
-    """Load a pipeline as `load_checkpoint` does; the bars of transformers, which loads the model, are its own."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    if not progress:
-        transformers_logging.disable_progress_bar()
-    try:
-        pipe = load_checkpoint(LIRMPipeline, checkpoint, device, progress)
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-    pipe.set_progress_bar_config(disable=not progress, desc="updates")
-    return pipe

@@ -8,7 +8,6 @@ from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from ...evaluation.pictures import color_depth
 from ...formats.photos import Photo, load_photos
@@ -70,7 +69,9 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Reconstruct, and write the files."""
     references = _references(arguments.references)
-    pipe = _load_pipeline(arguments.checkpoint, arguments.device, progress=not arguments.json)
+    pipe = load_checkpoint(
+        MVDust3rPlusPipeline, arguments.checkpoint, arguments.device, progress=not arguments.json, task="passes"
+    )
     known: dict[str, Any] = {"images": _photo_folder(arguments.photos)}
     if arguments.cameras != "none":
         known["images"] = load_posed(arguments.photos, None)
@@ -236,20 +237,6 @@ def _with_poses(scene: Scene, found: Bool[Tensor, "views"]) -> Scene:
         depths=scene.depths[found],
         names=tuple(name for name, kept in zip(scene.names, found.tolist(), strict=True) if kept),
     )
-
-
-def _load_pipeline(checkpoint: str, device: str, progress: bool) -> MVDust3rPlusPipeline:
-    """Load a pipeline as `load_checkpoint` does; the bars of transformers, which loads the model, are its own."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    if not progress:
-        transformers_logging.disable_progress_bar()
-    try:
-        pipe = load_checkpoint(MVDust3rPlusPipeline, checkpoint, device, progress)
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-    pipe.set_progress_bar_config(disable=not progress, desc="passes")
-    return pipe
 
 
 def _references(text: str | None) -> str | list[int]:

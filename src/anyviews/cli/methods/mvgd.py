@@ -78,9 +78,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def load_pipeline(checkpoint: str, device: str, progress: bool) -> MVGDPipeline:
     """Load a pipeline from a folder or a Hub repository, as `load_checkpoint` does."""
-    pipe = load_checkpoint(MVGDPipeline, checkpoint, device, progress)
-    pipe.set_progress_bar_config(disable=not progress, desc="denoising")
-    return pipe
+    return load_checkpoint(MVGDPipeline, checkpoint, device, progress, task="denoising")
 
 
 def write_part(generation: Generation, folder: Path, formats: list[str], subfolder: str = "") -> dict[str, Any]:
