@@ -21,9 +21,7 @@ from anyviews.cameras import Cameras
 from anyviews.data.procedural import HELD_OUT_SEED_START, ProceduralSamples
 from anyviews.data.samples import Sample, derive_seed, seeded_permutation
 from anyviews.data.world.objects.cameras import ObjectCameras
-
-# the world's own cameras differ from view to view; `_rendered` takes any
-from anyviews.data.world.objects.render import _rendered, make_scenes
+from anyviews.data.world.objects.render import make_scenes, render_scenes
 from anyviews.evaluation.pictures import grid_picture
 from anyviews.geometry.similarity import Similarity
 from anyviews.models.lgm import (
@@ -127,8 +125,8 @@ def orbit_views(seed: int, views: int, size: int, samples: int = 2) -> Views:
         plain=torch.ones(1, 1),
         scale=torch.full((1, 1), OrbitObjects.SCALE),
     )
-    rendered = _rendered(scenes, size, size, samples, maps=False)
-    return Views(rendered["images"][0], cameras, masks=rendered["masks"][0])
+    rendered = render_scenes([scenes], size, size, samples, maps=False)
+    return Views(rendered.images[0], cameras, masks=rendered.masks[0])
 
 
 class LGMMethod(Method):

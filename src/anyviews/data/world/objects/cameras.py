@@ -50,13 +50,51 @@ def object_cameras(draws: Sequence[Draw], views: int, grid: Grid, aspect: float)
     numbers = torch.tensor(rows, dtype=torch.float32).to(device)
     azimuth, elevation, roll, tangent, fill, shift_x, shift_y, common = numbers.unbind(-1)
     backward = torch.stack([elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], dim=-1)
-    rotations = _rotations(-backward, roll)
+    rotations = looking_along(-backward, roll)
     right, down = rotations[..., 0], rotations[..., 1]
     target = right * shift_x[..., None] + down * shift_y[..., None]
-    distance = _fitted(grid, rotations, target, tangent, fill, aspect)
+    distance = fitting_distances(grid, rotations, target, tangent, fill, aspect)
     # seen from a sphere, all views are as far away as the farthest
     distance = torch.where(common > 0, distance.amax(1, keepdim=True), distance)
     return ObjectCameras(target + backward * distance[..., None], rotations, tangent)
+
+
+def looking_along(forward: Float[Tensor, "*batch 3"], roll: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
+    """Camera-to-world rotations that look along `forward` with +Y up, rolled about their axis by radians."""
+    upward = torch.tensor([0.0, 1.0, 0.0], device=forward.device).expand_as(forward)
+    right = F.normalize(torch.linalg.cross(forward, upward), dim=-1)
+    down = torch.linalg.cross(forward, right)
+    cosine, sine = roll.cos()[..., None], roll.sin()[..., None]
+    return torch.stack([cosine * right + sine * down, cosine * down - sine * right, forward], dim=-1)
+
+
+def fitting_distances(
+    grid: Grid,
+    rotations: Float[Tensor, "scenes views 3 3"],
+    target: Float[Tensor, "scenes views 3"],
+    tangent: Float[Tensor, "scenes views"],
+    fill: Float[Tensor, "scenes views"],
+    aspect: float,
+) -> Float[Tensor, "scenes views"]:
+    """The distances from which objects take at most a part of each picture.
+
+    Args:
+        grid: the objects.
+        rotations: camera to world.
+        target: what the cameras look at, in units of the object.
+        tangent: of half the horizontal field of view.
+        fill: the part, in (0, 1].
+        aspect: height over width of the pictures.
+    """
+    chosen = compacted(grid.values.flatten(1).abs() < 0.5 * CELL)
+    points = nodes(RESOLUTION, EXTENT, grid.values.device)[chosen]
+    offsets = points[:, None] - target[:, :, None]
+    x, y, z = ((offsets * rotations[:, :, None, :, k]).sum(-1) for k in range(3))
+    # points that fill up a batch are not near the surface
+    near = (grid.values.flatten(1).gather(1, chosen).abs() < 0.5 * CELL)[:, None]
+    limit = (tangent * fill)[..., None]
+    needed = torch.maximum(x.abs() / limit, y.abs() / (limit * aspect)) - z
+    return needed.masked_fill(~near, 0).amax(-1).clamp(min=NEAREST)
 
 
 def _around(draw: Draw, views: int) -> list[list[float]]:
@@ -93,25 +131,3 @@ def _sphere(draw: Draw, views: int) -> list[list[float]]:
         [draw.between(0, 2 * math.pi), math.asin(draw.between(-0.9999, 0.9999)), 0.0, tangent, fill, 0.0, 0.0, 1.0]
         for _ in range(views)
     ]
-
-
-def _rotations(forward: Tensor, roll: Tensor) -> Tensor:
-    """Rotations that look along `forward` with +Y up, rolled about the axis."""
-    upward = torch.tensor([0.0, 1.0, 0.0], device=forward.device).expand_as(forward)
-    right = F.normalize(torch.linalg.cross(forward, upward), dim=-1)
-    down = torch.linalg.cross(forward, right)
-    cosine, sine = roll.cos()[..., None], roll.sin()[..., None]
-    return torch.stack([cosine * right + sine * down, cosine * down - sine * right, forward], dim=-1)
-
-
-def _fitted(grid: Grid, rotations: Tensor, target: Tensor, tangent: Tensor, fill: Tensor, aspect: float) -> Tensor:
-    """The distance from which all points near the surface lie within `fill` of the picture."""
-    chosen = compacted(grid.values.flatten(1).abs() < 0.5 * CELL)
-    points = nodes(RESOLUTION, EXTENT, grid.values.device)[chosen]
-    offsets = points[:, None] - target[:, :, None]
-    x, y, z = ((offsets * rotations[:, :, None, :, k]).sum(-1) for k in range(3))
-    # points that fill up a batch are not near the surface
-    near = (grid.values.flatten(1).gather(1, chosen).abs() < 0.5 * CELL)[:, None]
-    limit = (tangent * fill)[..., None]
-    needed = torch.maximum(x.abs() / limit, y.abs() / (limit * aspect)) - z
-    return needed.masked_fill(~near, 0).amax(-1).clamp(min=NEAREST)

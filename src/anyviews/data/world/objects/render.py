@@ -1,6 +1,6 @@
 """Rendering batches of random objects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,12 +97,26 @@ def render_objects(
     rays_per_scene = views * height * width * samples**2
     # on a CPU one at a time, so that the same numbers come out whatever else is in the batch
     together = 1 if device.type == "cpu" else max(1, ACCELERATOR_RAYS_PER_PASS // rays_per_scene)
-    batches = []
+    batches = (make_scenes(chosen, views, height / width, device, environments) for chosen in seeds.split(together))
     with torch.autocast(device.type, enabled=False):
-        for chosen in seeds.split(together):
-            scenes = make_scenes(chosen, views, height / width, device, environments)
-            batches.append(_rendered(scenes, height, width, samples, maps))
-    fields = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0] if name != "cameras"}
+        return render_scenes(batches, height, width, samples, maps)
+
+
+@torch.no_grad()
+def render_scenes(
+    batches: Iterable[Scenes], height: int, width: int, samples: int = 2, maps: bool = True
+) -> WorldViews:
+    """Render scenes of `make_scenes`, whose cameras, background or scale may have been replaced.
+
+    Args:
+        batches: of any number of scenes each, made and rendered one after the other.
+        height: of the images in pixels.
+        width: of the images in pixels.
+        samples: rays per pixel along each axis, as in `render_objects`.
+        maps: whether to give radiance, normals and materials too.
+    """
+    rendered = [_rendered(scenes, height, width, samples, maps) for scenes in batches]
+    fields = {name: torch.cat([batch[name] for batch in rendered]) for name in rendered[0]}
     intrinsics, poses = fields.pop("intrinsics"), fields.pop("poses")
     return WorldViews(cameras=Cameras.create(intrinsics, poses, height, width), **fields)
 
@@ -154,7 +168,7 @@ def _background(draw: Draw) -> list[float]:
 
 
 def _rendered(scenes: Scenes, height: int, width: int, samples: int, maps: bool) -> dict[str, Tensor]:
-    """All fields of WorldViews."""
+    """All fields of WorldViews, with the two parts of its cameras."""
     cameras = scenes.cameras
     count, views = cameras.tangents.shape
     device = cameras.tangents.device

@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ....cameras import Cameras
 from ..views import WorldViews
-from .cameras import ObjectCameras, _fitted, _rotations
+from .cameras import ObjectCameras, fitting_distances, looking_along
 from .grid import Grid
-from .render import _rendered, make_scenes
+from .render import Scenes, make_scenes, render_scenes
 
 
 # Stands in for an orthographic camera: the size of an object's front and back differ by a tenth.
@@ -43,19 +42,18 @@ def render_turntables(
         device: where to render.
         samples: rays per pixel along each axis for colours, masks and materials.
     """
-    device, batches = torch.device(device), []
+    device, aspect = torch.device(device), height / width
+
+    def seen(index: int) -> Scenes:
+        scene = make_scenes(seeds[index : index + 1], len(azimuths), aspect, device)
+        tilt = torch.zeros(len(azimuths)) if elevations is None else elevations[index]
+        lens = None if tangents is None else tangents[index : index + 1]
+        cameras = _cameras(scene.grid, azimuths.to(device), tilt.to(device), lens, aspect)
+        white = torch.ones_like(scene.background_color)
+        return replace(scene, cameras=cameras, plain=torch.ones_like(scene.plain), background_color=white)
+
     with torch.autocast(device.type, enabled=False):
-        for i, seed in enumerate(seeds.split(1)):
-            scene = make_scenes(seed, len(azimuths), height / width, device)
-            tilt = torch.zeros(len(azimuths)) if elevations is None else elevations[i]
-            lens = None if tangents is None else tangents[i : i + 1]
-            cameras = _cameras(scene.grid, azimuths.to(device), tilt.to(device), lens, height / width)
-            white = torch.ones_like(scene.background_color)
-            scene = replace(scene, cameras=cameras, plain=torch.ones_like(scene.plain), background_color=white)
-            batches.append(_rendered(scene, height, width, samples, maps=True))
-    fields = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-    intrinsics, poses = fields.pop("intrinsics"), fields.pop("poses")
-    return WorldViews(cameras=Cameras.create(intrinsics, poses, height, width), **fields)
+        return render_scenes(map(seen, range(len(seeds))), height, width, samples)
 
 
 def _cameras(
@@ -63,9 +61,11 @@ def _cameras(
 ) -> ObjectCameras:
     level = elevations.cos()
     backward = torch.stack([level * azimuths.sin(), elevations.sin(), level * azimuths.cos()], dim=-1)[None]
-    rotations = _rotations(-backward, torch.zeros_like(azimuths)[None])
+    rotations = looking_along(-backward, torch.zeros_like(azimuths)[None])
     lens = torch.full_like(backward[..., 0], LONG_LENS) if tangents is None else tangents.to(backward)
-    distance = _fitted(grid, rotations, torch.zeros_like(backward), lens, torch.full_like(lens, FILL), aspect)
+    distance = fitting_distances(
+        grid, rotations, torch.zeros_like(backward), lens, torch.full_like(lens, FILL), aspect
+    )
     if tangents is None:
         distance = distance.amax(1, keepdim=True).expand_as(distance)
     return ObjectCameras(backward * distance[..., None], rotations, lens)
