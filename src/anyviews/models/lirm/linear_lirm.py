@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..onednn import product, serves
+
 
 # Gradients of smaller weights are sums over many points and few channels, at which the BLAS is better.
 LARGE_WEIGHT = 1 << 14
@@ -19,49 +21,40 @@ def linear(
 ) -> Float[Tensor, "*batch outputs"]:
     """states @ weight.T + bias, with a ReLU behind it if asked for.
 
-    The BLAS that PyTorch takes for float32 on a CPU asks who made the processor, and reaches half the rate on AVX-512
-    that is not Intel's; oneDNN asks what it can do. All else, half precision under autocast too, is torch's own.
+    Float32 on a CPU goes through oneDNN. All else, half precision under autocast too, is torch's own.
     """
-    if _served_by_onednn(states, weight):
+    if _in_float32(states, weight) and serves(states.device, torch.float32):
         return _Linear.apply(states, weight, bias, relu)
-    product = F.linear(states, weight, bias)
-    return F.relu(product) if relu else product
+    states = F.linear(states, weight, bias)
+    return F.relu(states) if relu else states
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-        product = _product(states, weight, bias, "relu" if relu else "none")
-        ctx.save_for_backward(states, weight, *([product] if relu else []))
-        return product
+        result = product(states, weight, bias, "relu" if relu else "none")
+        ctx.save_for_backward(states, weight, *([result] if relu else []))
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        states, weight, *product = ctx.saved_tensors
-        if product:
-            gradient = torch.ops.aten.threshold_backward(gradient, product[0], 0)
+        states, weight, *result = ctx.saved_tensors
+        if result:
+            gradient = torch.ops.aten.threshold_backward(gradient, result[0], 0)
         of_states = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_states = _product(gradient, weight.T, None, "none")
+            of_states = product(gradient, weight.T)
         rows, columns = gradient.flatten(0, -2), states.flatten(0, -2)
         if ctx.needs_input_grad[1]:
-            of_weight = (
-                _product(rows.T, columns.T, None, "none") if weight.numel() >= LARGE_WEIGHT else rows.T @ columns
-            )
+            of_weight = product(rows.T, columns.T) if weight.numel() >= LARGE_WEIGHT else rows.T @ columns
         if ctx.needs_input_grad[2]:
             of_bias = rows.sum(0)
         return of_states, of_weight, of_bias, None
 
 
-def _product(states: Tensor, weight: Tensor, bias: Tensor | None, operation: str) -> Tensor:
-    # parts of larger tensors would be read element by element
-    return torch.ops.mkldnn._linear_pointwise(states.contiguous(), weight.contiguous(), bias, operation, [], "none")
-
-
-def _served_by_onednn(states: Tensor, weight: Tensor) -> bool:
-    if not states.is_cpu or states.dtype != torch.float32 or weight.dtype != torch.float32 or not states.numel():
+def _in_float32(states: Tensor, weight: Tensor) -> bool:
+    """Whether all is float32 and stays so; without points there is nothing to compute."""
+    if torch.is_autocast_enabled("cpu") or not states.numel():
         return False
-    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
-        return False
-    return torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    return states.dtype == weight.dtype == torch.float32
