@@ -59,6 +59,7 @@ class ToyStream(IterableDataset):
 @dataclass
 class ToyArguments(TrainingArguments):
     dropout: float = argument(0.1, "Dropout of the toy network.")
+    report_to: str = argument("none", "As in the scripts, which have another default: this saves the tests time.")
     size: int = argument(22, "Numbers in the toy dataset.")
     unsavable_from: int | None = argument(None, "Position from which the state of the dataset is not JSON.")
     noise: float = argument(0.1, "Noise in the toy loss.")

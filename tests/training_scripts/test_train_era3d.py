@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 from script_modules import load_script
+from training.event_files import assert_tracked
 
 from anyviews.models.era3d import min_snr_weights
 
@@ -252,6 +253,7 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(script, tmp_path):
     assert scores["front repeated/front"] == pytest.approx(100)
     picture = tmp_path / "whole" / "validation" / "step-00000004" / "step-4.png"
     assert picture.stat().st_size > 0
+    assert_tracked(tmp_path / "whole", "era3d", [4])
     index = json.loads((tmp_path / "whole" / "model_index.json").read_text())
     assert index["_class_name"] == "Era3DPipeline" and index["vae"][1] == "Era3DPixelAutoencoder"
     assert (tmp_path / "whole" / "README.md").is_file()

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from script_modules import load_script
+from training.event_files import assert_tracked
 
 from anyviews.data import open_samples
 from anyviews.models.lirm import LIRMModel
@@ -165,6 +166,7 @@ def test_a_run_ends_with_a_model_and_is_resumed(script, tmp_path, monkeypatch):
     assert steps == [1, 2, 3]
     scores = json.loads((tmp_path / "run" / "validation.jsonl").read_text().splitlines()[0])
     assert {"nearest view/psnr", "1 set/psnr", "2 sets/psnr", "2 sets/mask_iou"} <= set(scores)
+    assert_tracked(tmp_path / "run", "lirm", [2, 3])
     assert LIRMModel.from_pretrained(tmp_path / "run").config.hidden_size == 32
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from script_modules import load_script
+from training.event_files import assert_tracked
 
 from anyviews.cameras import Cameras
 from anyviews.data.samples import Sample
@@ -175,6 +176,7 @@ def test_trains_resumes_validates_and_exports(repository, tmp_path):
     scores = json.loads((rest / "validation.jsonl").read_text().splitlines()[-1])
     assert {"psnr", "ms_ssim", "nearest_psnr", "white_psnr"} <= set(scores)
     assert (rest / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
+    assert_tracked(rest, "mvboost", [4])
     assert "lgm" in ModelCard.load(rest / "README.md").data.tags
     exported = [LGMModel.from_pretrained(folder).state_dict() for folder in (rest, whole)]
     assert all(torch.equal(a, b) for a, b in zip(exported[0].values(), exported[1].values(), strict=True))

@@ -9,6 +9,7 @@ import yaml
 from accelerate.state import AcceleratorState
 from huggingface_hub import ModelCard
 from script_modules import load_script
+from training.event_files import assert_tracked
 
 from anyviews.data import open_samples
 from anyviews.data.samples import Sample
@@ -181,6 +182,7 @@ def test_two_stages_validate_export_and_build_on_each_other(script, tmp_path):
     first = run(script, geometry, optimizer="muon", max_train_steps=2, **validation)
     assert all(record["error"] > 0 for record in first)
     assert (geometry / "validation" / "step-00000002" / "step-2.png").stat().st_size > 0
+    assert_tracked(geometry, "mvdust3r", [2])
     scores = json.loads((geometry / "validation.jsonl").read_text())
     assert scores["error"] > 0 and 0 <= scores["rra@15"] <= 1
 

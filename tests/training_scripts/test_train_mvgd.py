@@ -11,6 +11,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from script_modules import load_script
+from training.event_files import assert_tracked
 
 from anyviews.cameras import Cameras
 from anyviews.data import open_samples
@@ -241,6 +242,7 @@ def test_two_processes_train_validate_resume_and_export(repository, tmp_path):
     assert [line["loss"] for line in resumed] == [line["loss"] for line in whole]
     assert (half / "validation" / "step-00000004" / "step-4.png").stat().st_size > 0
 
+    assert_tracked(half, "mvgd", [4])
     card = ModelCard.load(half / "README.md")
     assert card.data.library_name == "diffusers" and "mvgd" in card.data.tags
     arguments = yaml.safe_load(card.text.split("```yaml")[1].split("```")[0])

@@ -79,7 +79,7 @@ class TrainingArguments:
     ema_max_decay: float = argument(0.9999, "Decay of the moving average after its warm-up.")
 
     logging_steps: int = argument(10, "Steps between reports of the losses (every step is reported).")
-    report_to: str | None = argument(None, "Tracker of accelerate: tensorboard, wandb, ... or all; default: none.")
+    report_to: str = argument("tensorboard", "Tracker of accelerate: tensorboard, wandb, ..., all or none.")
     validation_steps: int | None = argument(None, "Steps between validations; default: none.")
     checkpointing_steps: int = argument(500, "Steps between checkpoints.")
     checkpoints_total_limit: int | None = argument(None, "Checkpoints to keep; default: all.")

@@ -40,7 +40,7 @@ from .optimization import (
 )
 from .publishing import export_whole, upload
 from .stream import BatchStream
-from .tracking import LossLog, append_records, forget_after, start_trackers
+from .tracking import LossLog, append_records, forget_after, log_pictures, start_trackers, usable_trackers
 
 
 logger = get_logger(__name__)
@@ -94,7 +94,7 @@ class Run:
         self.accelerator = accelerator = Accelerator(
             gradient_accumulation_steps=arguments.gradient_accumulation_steps,
             mixed_precision=arguments.mixed_precision,
-            log_with=arguments.report_to,
+            log_with=usable_trackers(arguments.report_to),
             project_config=ProjectConfiguration(str(self.output_dir), logging_dir=str(self.output_dir / "logs")),
             # the other processes wait while the main one validates
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
@@ -260,6 +260,7 @@ class Run:
                 scores = self.method.validate(model, self.step, folder)
                 append_records(self.output_dir / "validation.jsonl", [{"step": self.step, **scores}])
                 self.accelerator.log({f"validation/{name}": score for name, score in scores.items()}, self.step)
+                log_pictures(self.accelerator.trackers, folder, self.step)
                 logger.info(f"step {self.step}: " + ", ".join(f"{name} {scores[name]:.5g}" for name in scores))
         self.log.restart_clock()
 

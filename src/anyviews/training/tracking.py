@@ -6,13 +6,20 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
+from PIL import Image
 from torch import Tensor
 
 
 logger = get_logger(__name__)
+
+NONE = "none"
+# Trackers that take the pictures of a step as a list; others take one at a time.
+LISTED = ("wandb", "swanlab")
 
 
 def read_records(path: Path) -> list[dict]:
@@ -94,6 +101,50 @@ class LossLog:
                 "--learning_rate or --max_grad_norm, or with --mixed_precision bf16 or no instead of fp16"
             )
         self.restart_clock()
+
+
+def usable_trackers(report_to: str | None) -> list[str]:
+    """The trackers to start: the one that is asked for, none, or, for "all", those that are installed.
+
+    Raises:
+        ValueError: if accelerate does not know it.
+    """
+    if report_to is None or report_to == NONE:
+        return []
+    installed = [str(getattr(name, "value", name)) for name in get_available_trackers()]
+    if report_to == "all":
+        return installed
+    known = [str(getattr(name, "value", name)) for name in LOGGER_TYPE_TO_CLASS]
+    if report_to not in known:
+        raise ValueError(f"--report_to {report_to}; accepted are {', '.join(known)}, all and {NONE}")
+    if report_to not in installed:
+        # the curves are in files, too: not worth losing a run
+        extra = '"anyviews[train]"' if report_to == "tensorboard" else report_to
+        logging.getLogger(__name__).warning(
+            f"--report_to {report_to} is not installed, so nothing is sent there: pip install {extra}; "
+            "losses.jsonl and validation/ hold it all"
+        )
+        return []
+    return [report_to]
+
+
+def log_pictures(trackers: list[GeneralTracker], folder: Path, step: int) -> None:
+    """Send the .png files of a folder to the trackers that take pictures.
+
+    Args:
+        trackers: of the run.
+        folder: of one validation; a file `step-<step>.png` is shown as "picture", others by their names.
+        step: of the training.
+    """
+    for file in sorted(folder.glob("*.png")):
+        name = f"validation/{file.stem.replace(f'step-{step}', 'picture')}"
+        with Image.open(file) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        for tracker in trackers:
+            if tracker.name == "tensorboard":
+                tracker.log_images({name: pixels[None]}, step, dataformats="NHWC")
+            elif hasattr(tracker, "log_images"):
+                tracker.log_images({name: [pixels] if tracker.name in LISTED else pixels}, step)
 
 
 def start_trackers(accelerator: Accelerator, name: str, settings: dict) -> None:
