@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from scenes import VIEWS, Page, write_checkpoint, write_scene
 
 from anyviews.cli.main import main
 from anyviews.data.procedural import HELD_OUT_SEED_START
+from anyviews.data.world import render_world
 from anyviews.formats import load_views
 from anyviews.formats.npz import read_npz
 
@@ -81,17 +83,23 @@ def test_the_training_command_names_files_of_the_repository(repository):
     assert len(files) == 2 and all((repository / file).is_file() for file in files)
 
 
-def test_the_sample_is_small_held_out_and_always_the_same(repository, tmp_path, monkeypatch, capsys):
-    path = repository / "utils" / "make_sample.py"
-    specification = importlib.util.spec_from_file_location("make_sample", path)
-    make_sample = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(make_sample)
+@pytest.fixture(scope="module")
+def make_sample(repository):
+    specification = importlib.util.spec_from_file_location("make_sample", repository / "utils" / "make_sample.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_sample_is_small_held_out_and_always_the_same(make_sample, repository, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["make_sample.py", str(tmp_path / "sample")])
     make_sample.main()
     files = [file for file in (tmp_path / "sample").rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 300_000
     views = load_views(tmp_path / "sample")
-    expected = make_sample.sample_views(HELD_OUT_SEED_START + make_sample.ROOM)
+    expected = make_sample.sample_views("room")
+    room = render_world(torch.tensor([HELD_OUT_SEED_START + make_sample.KINDS["room"].scene]), 12, 96, 96).scene(0)
+    torch.testing.assert_close(expected.images, room.images)
     assert views.images.shape == (12, 3, 96, 96)
     torch.testing.assert_close(views.images, expected.images, atol=0.5 / 255 + 1e-6, rtol=0)
     torch.testing.assert_close(views.depths, expected.depths, atol=1e-3, rtol=0)
@@ -99,3 +107,14 @@ def test_the_sample_is_small_held_out_and_always_the_same(repository, tmp_path, 
     shipped = repository / "checkpoints" / "mvgd-tiny" / "sample"
     if shipped.is_dir():
         torch.testing.assert_close(load_views(shipped).images, views.images, atol=2 / 255, rtol=0)
+
+
+def test_samples_of_other_methods_hold_what_these_take(make_sample, tmp_path, monkeypatch):
+    for kind in ("photos", "object", "photo"):
+        monkeypatch.setattr("sys.argv", ["make_sample.py", str(tmp_path / kind), "--kind", kind])
+        make_sample.main()
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["00.png", "01.png", "02.png", "03.png"]
+    views = load_views(tmp_path / "object")
+    assert len(views) == 8 and 0.05 < views.masks.mean() < 0.8 and views.depths is None
+    photo = Image.open(tmp_path / "photo" / "00.png")
+    assert photo.mode == "RGBA" and photo.size == (256, 256) and photo.getextrema()[3] == (0, 255)

@@ -64,7 +64,7 @@ def write_image_folder(
 
 
 def write_png(image: Float[Tensor, "channels height width"], path: Path) -> None:
-    """Write one image in [0, 1], 3 channels (sRGB) or 1 (a mask), as 8-bit PNG."""
+    """Write one image in [0, 1], 3 channels (sRGB), 4 with opacity or 1 (a mask), as 8-bit PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = to_uint8(image.movedim(0, -1))
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)
