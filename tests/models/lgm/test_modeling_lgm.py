@@ -149,10 +149,11 @@ def test_sizes(size):
         ({"up_channels": (64,) * 4, "up_attention": (False,) * 4}, "may not be longer"),
         ({"input_size": 18}, "cannot be halved 2 times; accepted are multiples of 4"),
         ({"num_heads": 48}, "num_heads=48"),
+        ({"num_heads": 0}, "num_heads=0 must be above 0"),
         ({"anchor": "pixels"}, "is not one of origin, rays"),
         ({"field_of_view": 190.0}, "between 0 and 180"),
         ({"near": 3.0}, "0 < near < far"),
-        ({"num_views": 0}, "must be positive"),
+        ({"num_views": 0}, "num_views=0 must be above 0"),
     ],
 )
 def test_impossible_configurations_are_refused(options, message):

@@ -177,6 +177,7 @@ def test_sizes():
     ("options", "message"),
     [
         ({"num_references": 0}, "num_references=0 must be 1"),
+        ({"encoder_num_heads": 0}, "encoder_num_heads=0 must be above 0"),
         ({"image_size": 100}, "image_size=100 is not a multiple of patch_size=16"),
         ({"decoder_num_heads": 11}, "decoder_hidden_size=768 is not a multiple of 4 x decoder_num_heads=11"),
         ({"gaussian_colors": "red"}, "gaussian_colors='red' is not one of pixels, head"),

@@ -307,13 +307,14 @@ def test_bfloat16_is_close(architecture, chunk_tokens):
         ({"prediction_type": "flow"}, "prediction_type='flow' does not fit noise_parametrization='vp_gamma'"),
         ({"noise_parametrization": "flow_sigma"}, "prediction_type='epsilon' does not fit .* accepted are flow"),
         ({"tasks": ("rgb", "normal")}, r"tasks=\('rgb', 'normal'\) must be some of rgb, depth"),
+        ({"patch_size": 0}, "patch_size=0 must be above 0"),
         ({"tasks": ()}, r"tasks=\(\) must be some of rgb, depth"),
         ({"depth_min": 0.0}, "need 0 < depth_min < depth_max, found 0.0 and 200.0"),
         ({"depth_min": 300.0}, "need 0 < depth_min < depth_max, found 300.0 and 200.0"),
         ({"image_size": 18}, "image_size=18 must be a multiple of 4 and of patch_size=1"),
         ({"image_size": 20, "patch_size": 8}, "image_size=20 must be a multiple of 4 and of patch_size=8"),
-        ({"num_attention_heads": 5}, "latent_dim=32 is not a multiple of 5 heads"),
-        ({"token_dim": 17}, "token_dim=17 is not a multiple of 2 heads"),
+        ({"num_attention_heads": 5}, "latent_dim=32 is not a multiple of num_attention_heads=5"),
+        ({"token_dim": 17}, "token_dim=17 is not a multiple of num_attention_heads=2"),
     ],
 )
 def test_impossible_configurations_are_refused(options, message):

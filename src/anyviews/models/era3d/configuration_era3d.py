@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..configuration import check_positive
+
 
 # The order of views everywhere: azimuth in degrees, counter-clockwise seen from above; 90 is the viewer's right.
 VIEW_AZIMUTHS = {"front": 0, "front_right": 45, "right": 90, "back": 180, "left": 270, "front_left": 315}
@@ -61,6 +63,8 @@ RELEASED_SCHEDULER = {
 # The same noise for models that are trained from nothing, rescaled so that the last step is pure noise (Lin et al.,
 # arXiv 2305.08891): else pictures on white start from noise that is darker than any that was seen in training.
 ZERO_SNR_SCHEDULER = {**RELEASED_SCHEDULER, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+POSITIVE = ("sample_size", "in_channels", "out_channels", "layers_per_block", "norm_num_groups", "num_views")
 
 # Fields of released configurations that change nothing here, whatever their value.
 _NO_EFFECT = {
@@ -122,6 +126,7 @@ def supported_fields(config: dict[str, Any]) -> dict[str, Any]:
 
 def validate_config(config: Any) -> None:
     """Raise ValueError that names the first field of an `Era3DUNetModel` configuration with an impossible value."""
+    check_positive(config, POSITIVE)
     levels = len(config.block_out_channels)
     accepted = {
         "down_block_types": (ATTENTION_DOWN_BLOCK, PLAIN_DOWN_BLOCK),

@@ -15,6 +15,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..configuration import of_size
 from ..strict_loading import StrictLoadingMixin
 from .attention_era3d import Era3DTransformer, KeyValue, PromptAttention, Prompts
 from .blocks_era3d import CameraRegressor, DownBlock, MidBlock, UpBlock
@@ -149,9 +150,7 @@ class Era3DUNetModel(StrictLoadingMixin, ModelMixin, ConfigMixin, AttentionMixin
     @classmethod
     def from_size(cls, size: str, **overrides) -> "Era3DUNetModel":
         """A randomly initialised model of size "tiny", "small" or "base", with any config field overridden."""
-        if size not in ERA3D_SIZES:
-            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(ERA3D_SIZES)}")
-        return cls(**{**ERA3D_SIZES[size], **overrides})
+        return cls(**of_size(ERA3D_SIZES, size, overrides))
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):

@@ -5,6 +5,8 @@ from typing import no_type_check
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..configuration import check_choices, check_positive, of_size
+
 
 # "big" is the released model, "small" and "tiny" the authors' other two; "micro" is for training on a CPU.
 LGM_SIZES: dict[str, dict] = {
@@ -89,9 +91,7 @@ class LGMConfig(PreTrainedConfig):
     @classmethod
     def from_size(cls, size: str, **overrides) -> "LGMConfig":
         """The configuration of size "micro", "tiny", "small" or "big", with any field overridden."""
-        if size not in LGM_SIZES:
-            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(LGM_SIZES)}")
-        return cls(**{**LGM_SIZES[size], **overrides})
+        return cls(**of_size(LGM_SIZES, size, overrides))
 
     @property
     def splat_size(self) -> int:
@@ -99,6 +99,10 @@ class LGMConfig(PreTrainedConfig):
         return self.input_size // 2 ** (len(self.down_channels) - 1) * 2 ** (len(self.up_channels) - 1)
 
     def __post_init__(self, **kwargs):
+        check_positive(
+            self, ["input_size", "layers_per_block", "num_heads", "num_views", "output_size", "camera_radius"]
+        )
+        check_choices(self, {"anchor": ("origin", "rays")})
         for name in ("down", "up"):
             channels, attention = getattr(self, f"{name}_channels"), getattr(self, f"{name}_attention")
             if not channels or len(channels) != len(attention):
@@ -122,11 +126,6 @@ class LGMConfig(PreTrainedConfig):
                 f"input_size={self.input_size} cannot be halved {len(self.down_channels) - 1} times; accepted are "
                 f"multiples of {2 ** (len(self.down_channels) - 1)}"
             )
-        for name in ("layers_per_block", "num_views", "output_size", "camera_radius"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        if self.anchor not in ("origin", "rays"):
-            raise ValueError(f"anchor={self.anchor!r} is not one of origin, rays")
         if not 0 < self.field_of_view < 180:
             raise ValueError(f"field_of_view={self.field_of_view} must lie between 0 and 180 degrees")
         if not 0 < self.near < self.far:

@@ -5,6 +5,8 @@ from typing import no_type_check
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..configuration import check_choices, check_multiple, check_positive, of_size
+
 
 # "base" is the paper's model; "small" trains on one GPU; "tiny" is for a CPU.
 LIRM_SIZES: dict[str, dict] = {
@@ -138,9 +140,7 @@ class LIRMConfig(PreTrainedConfig):
     @classmethod
     def from_size(cls, size: str, **overrides) -> "LIRMConfig":
         """The configuration of size "tiny", "small" or "base", with any field overridden."""
-        if size not in LIRM_SIZES:
-            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(LIRM_SIZES)}")
-        return cls(**{**LIRM_SIZES[size], **overrides})
+        return cls(**of_size(LIRM_SIZES, size, overrides))
 
     @property
     def box_radius(self) -> float:
@@ -183,21 +183,13 @@ class LIRMConfig(PreTrainedConfig):
         return self.nde_token_size * self.nde_upsample // self.panoramas_per_side
 
     def __post_init__(self, **kwargs):
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}")
-        for name in POSITIVE:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+        check_choices(self, CHOICES)
+        check_positive(self, POSITIVE)
         for name in ("sdf_depth", "rgb_depth", "brdf_depth", "normal_depth", "rho_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 1 or more: planes hold the first layer")
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size={self.image_size} is not a multiple of patch_size={self.patch_size}")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
-            )
+        check_multiple(self, "image_size", of="patch_size")
+        check_multiple(self, "hidden_size", of="num_attention_heads")
         if self.plane_resolution < 2:
             raise ValueError("plane_token_size x plane_upsample must be 2 or more texels")
         side = self.panoramas_per_side

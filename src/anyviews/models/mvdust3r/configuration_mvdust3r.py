@@ -5,6 +5,8 @@ from typing import no_type_check
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..configuration import check_choices, check_multiple, check_positive, of_size
+
 
 # "base" is the paper's model; "small" trains on one GPU; "tiny" is for a CPU.
 MVDUST3R_SIZES: dict[str, dict] = {
@@ -32,6 +34,11 @@ MVDUST3R_SIZES: dict[str, dict] = {
     },
     "base": {},
 }
+
+POSITIVE = (
+    "image_size patch_size encoder_hidden_size encoder_num_layers encoder_num_heads decoder_hidden_size "
+    "decoder_num_layers decoder_num_heads mlp_ratio skip_hidden_size gaussian_hidden_size"
+).split()
 
 
 @no_type_check  # strict checks the fields; jaxtyping would refuse the further keywords that every configuration takes
@@ -93,9 +100,7 @@ class MVDust3rPlusConfig(PreTrainedConfig):
     @classmethod
     def from_size(cls, size: str, **overrides) -> "MVDust3rPlusConfig":
         """The configuration of size "tiny", "small" or "base", with any field overridden."""
-        if size not in MVDUST3R_SIZES:
-            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(MVDUST3R_SIZES)}")
-        return cls(**{**MVDUST3R_SIZES[size], **overrides})
+        return cls(**of_size(MVDUST3R_SIZES, size, overrides))
 
     @property
     def has_fusion(self) -> bool:
@@ -105,8 +110,8 @@ class MVDust3rPlusConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.num_references < 1:
             raise ValueError(f"num_references={self.num_references} must be 1 (MV-DUSt3R) or more (MV-DUSt3R+)")
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size={self.image_size} is not a multiple of patch_size={self.patch_size}")
+        check_positive(self, POSITIVE)
+        check_multiple(self, "image_size", of="patch_size")
         for part in ("encoder", "decoder"):
             width, heads = getattr(self, f"{part}_hidden_size"), getattr(self, f"{part}_num_heads")
             if width % (4 * heads):
@@ -114,10 +119,7 @@ class MVDust3rPlusConfig(PreTrainedConfig):
                     f"{part}_hidden_size={width} is not a multiple of 4 x {part}_num_heads={heads}: rotary positions "
                     "turn pairs of channels for rows and for columns"
                 )
-        if self.gaussian_colors not in ("pixels", "head"):
-            raise ValueError(f"gaussian_colors={self.gaussian_colors!r} is not one of pixels, head")
-        if not 0 <= self.harmonics_degree <= 3:
-            raise ValueError(f"harmonics_degree={self.harmonics_degree} is not one of 0, 1, 2, 3")
+        check_choices(self, {"gaussian_colors": ("pixels", "head"), "harmonics_degree": (0, 1, 2, 3)})
         if not 0 <= self.confidence_min < self.confidence_max:
             raise ValueError(
                 f"need 0 <= confidence_min < confidence_max, found {self.confidence_min} and {self.confidence_max}"

@@ -19,6 +19,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ..configuration import check_choices, check_multiple, check_positive, of_size
 from ..strict_loading import StrictLoadingMixin
 from .attention_mvgd import KeyValue, MVGDAttention
 from .configuration_mvgd import MVGD_SIZES
@@ -27,6 +28,8 @@ from .sweep_mvgd import SWEEP_CHANNELS
 
 
 TASK_CHANNELS = {"rgb": 3, "depth": 1}
+
+POSITIVE = "image_size patch_size num_blocks num_latents latent_dim num_attention_heads token_dim sweep_stride".split()
 
 
 @dataclass(frozen=True)
@@ -296,9 +299,7 @@ class MVGDTransformerModel(StrictLoadingMixin, ModelMixin, ConfigMixin, Attentio
     @classmethod
     def from_size(cls, size: str, **overrides) -> "MVGDTransformerModel":
         """A randomly initialised model of size "tiny", "small" or "base", with any config field overridden."""
-        if size not in MVGD_SIZES:
-            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(MVGD_SIZES)}")
-        return cls(**{**MVGD_SIZES[size], **overrides})
+        return cls(**of_size(MVGD_SIZES, size, overrides))
 
     @apply_forward_hook  # offloading moves weights for `forward` only
     def embed_scene(
@@ -417,9 +418,8 @@ def _validate_config(config) -> None:
         "depth_type": ("z", "distance"),
         "scale_from": ("center", "translation"),
     }
-    for field, values in accepted.items():
-        if config[field] not in values:
-            raise ValueError(f"{field}={config[field]!r} is not one of {', '.join(values)}")
+    check_choices(config, accepted)
+    check_positive(config, POSITIVE)
     kinds = prediction_types[config.noise_parametrization]
     if config.prediction_type not in kinds:
         raise ValueError(
@@ -435,8 +435,6 @@ def _validate_config(config) -> None:
         raise ValueError(
             f"image_size={config.image_size} must be a multiple of 4 and of patch_size={config.patch_size}"
         )
-    if config.patch_size % config.sweep_stride:
-        raise ValueError(f"patch_size={config.patch_size} is not a multiple of sweep_stride={config.sweep_stride}")
+    check_multiple(config, "patch_size", of="sweep_stride")
     for field in ("latent_dim", "token_dim"):
-        if config[field] % config.num_attention_heads:
-            raise ValueError(f"{field}={config[field]} is not a multiple of {config.num_attention_heads} heads")
+        check_multiple(config, field, of="num_attention_heads")
