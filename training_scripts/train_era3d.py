@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from anyviews.data.procedural import HELD_OUT_SEED_START, LICENCE, SOURCE, ProceduralSamples
@@ -169,12 +170,14 @@ class Era3DMethod(Method):
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         self.parts.vae.to(device, dtype)
 
-    def open_dataset(self, data: DataArguments, rank: int, world_size: int) -> Turntables:
+    def open_dataset(self, data: DataArguments, rank: int, world_size: int) -> IterableDataset:
         if data.dataset_name != "procedural-objects":
-            raise ValueError(
-                f"--dataset_name {data.dataset_name}: six level views and normals of every object are known for "
-                "procedural-objects only"
-            )
+            if self.tilted is not None:
+                raise ValueError(
+                    f"--dataset_name {data.dataset_name}: this model regresses the camera of its input, for which "
+                    "only procedural-objects has examples; give that, or a size without regressors"
+                )
+            return super().open_dataset(data, rank, world_size)
         options = {"height": self.arguments.resolution, "width": self.arguments.resolution, **data.dataset_options}
         return Turntables(
             self.tilted, split=data.dataset_split, seed=data.data_seed, rank=rank, world_size=world_size,
@@ -194,7 +197,11 @@ class Era3DMethod(Method):
         front = int(torch.randint(TURNS, (), generator=generator))
         mirror = bool(torch.rand((), generator=generator) < 0.5) and self.arguments.mirror_augmentation
         colors = torch.randperm(3, generator=generator) if self.arguments.color_augmentation else torch.arange(3)
-        return make_example(sample.views, front, mirror, colors, self.parts.config.foreground_share)
+        views = sample.views
+        if self.tilted is None:
+            check_level(sample)
+            views = views[:TURNS]
+        return make_example(views, front, mirror, colors, self.parts.config.foreground_share)
 
     def loss(self, model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, Tensor]:
         pipe, views = self.parts, len(VIEW_TURNS)
@@ -275,6 +282,21 @@ class Era3DMethod(Method):
             f"{self.arguments.resolution} pixels."
         )
         write_card(folder, "image-to-3d", ["era3d", "multi-view-diffusion"], summary, self.arguments, self.data)
+
+
+def check_level(sample: Sample) -> None:
+    """Raise ValueError unless the first views of a sample are level ones at 0, 45, ... degrees, with normals."""
+    views = sample.views[:TURNS]
+    if views.normals is not None and views.depths is not None and views.masks is not None and len(views) == TURNS:
+        backward = -views.cameras.rotation[..., 2]
+        azimuths = torch.arange(TURNS) * (2 * math.pi / TURNS)
+        wanted = torch.stack([azimuths.sin(), 0 * azimuths, azimuths.cos()], dim=-1)
+        if (backward - wanted).abs().max() < 1e-3 and views.height == views.width:
+            return
+    raise ValueError(
+        f"{sample.key}: needed are {TURNS} level views first, at 0, 45, ... degrees, square and with masks, depths "
+        "and normals, as `utils/make_shards.py --kind turntables` writes them"
+    )
 
 
 def fresh_pipeline(arguments: Era3DArguments) -> Era3DPipeline:

@@ -22,6 +22,7 @@ from anyviews.data.procedural import HELD_OUT_SEED_START, ProceduralSamples
 from anyviews.data.samples import Sample, derive_seed, seeded_permutation
 from anyviews.data.world.objects.cameras import ObjectCameras
 from anyviews.data.world.objects.render import make_scenes, render_scenes
+from anyviews.data.world.objects.turntable import turntable_views
 from anyviews.evaluation.pictures import grid_picture
 from anyviews.geometry.similarity import Similarity
 from anyviews.models.lgm import (
@@ -226,7 +227,10 @@ class LGMMethod(Method):
         return rendered.images.clamp(0, 1), rendered.alphas
 
     def validate(self, model: LGMModel, step: int, folder: Path) -> dict[str, float]:
-        scores, rows = evaluate_objects(model, self.arguments.validation_objects)
+        orbits = self.data.dataset_name == ORBITS
+        held_out = range(self.arguments.validation_objects)
+        objects = [held_out_views(index, self.config.output_size, orbits) for index in held_out]
+        scores, rows = evaluate_objects(model, objects)
         grid_picture(rows, folder / f"step-{step}.png", columns=12)
         (folder / f"step-{step}.json").write_text(json.dumps(scores, indent=1))
         return scores
@@ -286,29 +290,33 @@ def resized(values: Tensor, size: int) -> Tensor:
 
 
 @functools.cache
-def held_out_views(index: int, size: int) -> Views:
+def held_out_views(index: int, size: int, orbits: bool) -> Views:
     """An object that training never sees; rendered once, because every validation needs it."""
-    return orbit_views(HELD_OUT_SEED_START + index, 12, size)
+    seed = HELD_OUT_SEED_START + index
+    return orbit_views(seed, 12, size) if orbits else turntable_views(torch.tensor([seed]), size).scene(0)
 
 
 @torch.no_grad()
-def evaluate_objects(model: LGMModel, count: int) -> tuple[dict[str, float], list[Tensor]]:
-    """Scores on held-out procedural objects, from LGM's four inputs, of views between and above them.
+def evaluate_objects(model: LGMModel, objects: list[Views]) -> tuple[dict[str, float], list[Tensor]]:
+    """Scores of views between and above LGM's four inputs.
+
+    Args:
+        model: what is judged.
+        objects: 12 views each, of which the first eight stand in a ring.
 
     Returns:
         "psnr" and "ms_ssim" of novel views, "input_psnr" of the inputs, "alpha_mae", and "nearest_psnr" and
         "white_psnr" of answers that know no geometry; and rows of pictures: inputs, truth, and what was rendered.
     """
     config = model.config
-    size = config.output_size
     totals: dict[str, list[Tensor]] = {}
     rows: list[list[Tensor]] = [[], [], []]
-    for index in range(count):
-        views = held_out_views(index, size)
+    for views in objects:
         chosen, novel = [0, 2, 4, 6], [1, 3, 5, 7, 8, 9, 10, 11]
-        pixel_values = prepare_images(views.images[chosen], lgm_cameras(size=size), config.input_size)[None]
+        cameras = lgm_frame(views.cameras[chosen], config).apply_cameras(views.cameras)
+        pixel_values = prepare_images(views.images[chosen], cameras[chosen], config.input_size)[None]
         gaussians = model(pixel_values).gaussians[0]
-        rendered = render_gaussians(gaussians, views.cameras, background=torch.ones(3), near=0.2)
+        rendered = render_gaussians(gaussians, cameras, background=torch.ones(3), near=0.2)
         images, truth = rendered.images.clamp(0, 1), views.images
         nearest = torch.cdist(views.cameras.centers[novel], views.cameras.centers[chosen]).argmin(1)
         found = {

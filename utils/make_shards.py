@@ -7,6 +7,7 @@ python utils/make_shards.py --from SCENE_FOLDER ... --size 256x256 -o FOLDER
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ from anyviews.data.shards import write_shards
 SCENES_PER_PASS = 16
 
 KINDS = {"rooms": "room", "apartments": "apartment", "objects": "object"}
+# Objects as Era3D and MVBoost's LGM are trained on them: on white, by nearly orthographic cameras.
+TURNTABLES = "turntables"
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -44,6 +47,19 @@ def procedural_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) 
             yield encode_sample(sample, **encoding)
 
 
+def turntable_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) -> Iterator[Row]:
+    """Rows of twelve views, with normals, of the objects with seeds first_seed, first_seed + 1, ..."""
+    from anyviews.data.world.objects.turntable import turntable_views
+
+    height, width = arguments.size or (64, 64)
+    if height != width:
+        raise ValueError(f"--size {height}x{width}; turntables are square, such as 64x64")
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.scenes):
+        views = turntable_views(torch.tensor([seed]), height, arguments.device).scene(0)
+        kept = replace(views, radiance=None, base_colors=None, roughness=None, metallic=None)
+        yield encode_sample(Sample(f"turntable-{seed}", kept, source=SOURCE, **facts), **encoding)
+
+
 def folder_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) -> Iterator[Row]:
     """Rows of posed photo folders in any format that anyviews reads."""
     from anyviews.formats import load_views
@@ -59,7 +75,7 @@ def folder_rows(arguments: argparse.Namespace, facts: dict, encoding: dict) -> I
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--kind", choices=sorted(KINDS), help="procedural scenes")
+    kind.add_argument("--kind", choices=sorted([*KINDS, TURNTABLES]), help="procedural scenes")
     kind.add_argument(
         "--from", dest="folders", nargs="+", type=Path, metavar="FOLDER", help="posed photos, a scene each"
     )
@@ -74,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scale", choices=["relative", "aligned", "metric"], default="relative", help="of photos")
     parser.add_argument("--maps", action="store_true", help="radiance, normals, materials and light, where known")
     parser.add_argument("--scenes", type=int, default=100)
-    parser.add_argument("--views", type=int, default=8, help="images per procedural scene")
+    parser.add_argument("--views", type=int, default=8, help="images per procedural scene; turntables have 12")
     parser.add_argument("--device", default="cpu", help="where procedural scenes are rendered")
     parser.add_argument(
         "--first-seed",
@@ -88,6 +104,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--scale {arguments.scale} is for photos; procedural scenes have a random unit")
     if arguments.folders and arguments.maps:
         parser.error("--maps is for procedural scenes; of photos all that their folders hold is stored")
+    if arguments.kind == TURNTABLES and arguments.maps:
+        parser.error("--maps is for the other procedural scenes; turntables have depth and normals")
     last, end = arguments.first_seed + arguments.scenes, SCENE_SEED_END
     if arguments.split == "train":
         end = HELD_OUT_SEED_START
@@ -107,7 +125,8 @@ def write(arguments: argparse.Namespace) -> None:
     if arguments.folders:
         rows, count = folder_rows(arguments, facts, encoding), len(arguments.folders)
     else:
-        rows, count = procedural_rows(arguments, facts, encoding), arguments.scenes
+        make = turntable_rows if arguments.kind == TURNTABLES else procedural_rows
+        rows, count = make(arguments, facts, encoding), arguments.scenes
     entry = write_shards(
         rows,
         arguments.output,

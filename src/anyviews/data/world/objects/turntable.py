@@ -17,6 +17,35 @@ LONG_LENS = 0.05
 # Of the picture's side, what the object takes at most.
 FILL = 0.9
 
+# Level views of `turntable_views`, at equal turns; then those between them, in a range of elevations in degrees.
+LEVEL_VIEWS = 8
+RAISED_VIEWS = 4
+RAISED = (-20.0, 50.0)
+
+
+@torch.no_grad()
+def turntable_views(
+    seeds: Int[Tensor, "scenes"], size: int, device: torch.device | str = "cpu", samples: int = 2
+) -> WorldViews:
+    """Twelve nearly orthographic views of each object: eight level ones at 0, 45, ... degrees, and four raised ones.
+
+    The level ones are those of `render_turntables`; the others stand at 22.5, 112.5, ... degrees, from below the
+    horizon to above it.
+
+    Args:
+        seeds: [B], one object per seed.
+        size: side of the images in pixels.
+        device: where to render.
+        samples: rays per pixel along each axis.
+    """
+    level = torch.arange(LEVEL_VIEWS) * (360 / LEVEL_VIEWS)
+    between = 180 / LEVEL_VIEWS + torch.arange(RAISED_VIEWS) * (360 / RAISED_VIEWS)
+    numbers = [torch.rand(RAISED_VIEWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()]
+    raised = RAISED[0] + (RAISED[1] - RAISED[0]) * torch.stack(numbers)
+    elevations = torch.cat([torch.zeros(len(seeds), LEVEL_VIEWS), raised], dim=1)
+    azimuths = torch.cat([level, between]).deg2rad()
+    return render_turntables(seeds, azimuths, size, size, elevations.deg2rad(), device=device, samples=samples)
+
 
 @torch.no_grad()
 def render_turntables(
@@ -38,7 +67,7 @@ def render_turntables(
         width: of the images in pixels.
         elevations: in radians, positive above the horizon; by default all 0.
         tangents: of half the horizontal field of view, each view framed on its own; by default nearly orthographic
-            and all views of an object at one scale.
+            and all views of an object at one scale, at which the level ones just fit.
         device: where to render.
         samples: rays per pixel along each axis for colours, masks and materials.
     """
@@ -67,5 +96,6 @@ def _cameras(
         grid, rotations, torch.zeros_like(backward), lens, torch.full_like(lens, FILL), aspect
     )
     if tangents is None:
-        distance = distance.amax(1, keepdim=True).expand_as(distance)
+        framed = elevations == 0 if (elevations == 0).any() else torch.ones_like(elevations, dtype=torch.bool)
+        distance = distance[:, framed].amax(1, keepdim=True).expand_as(distance)
     return ObjectCameras(backward * distance[..., None], rotations, lens)
