@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..cameras import Cameras
 from ..data.procedural import HELD_OUT_SEED_START
 from ..data.samples import seeded_permutation
 from ..data.world import render_world
-from ..geometry.context import nearest_cameras
 from ..pipelines import MVGDPipeline
 from ..rendering.image_quality import psnr
 from ..views import Views
+from .baselines import mean_color, nearest_view
 from .depth_metrics import depth_scores
 from .pictures import grid_picture
 
@@ -87,25 +88,16 @@ def evaluate_novel_views(
     scores = {**_baselines(scenes, images, depths)}
     pictures = [images, None]
     for name, (steps, members) in settings.items():
-        generated, estimated = [], []
-        for i, scene in enumerate(scenes):
-            output = pipe(
-                scene.context,
-                target_cameras=scene.targets.cameras,
-                num_inference_steps=steps,
-                ensemble_size=members,
-                targets_per_pass=targets_per_pass,
-                generator=torch.Generator().manual_seed(seed + i),
-                output_type="pt",
-            )
-            generated.append(output.images)
-            estimated.append(output.depths)
-        generated, estimated = torch.cat(generated), torch.cat(estimated)
+        parts = [
+            generate(pipe, scene.context, scene.targets.cameras, (steps, members), seed + i, targets_per_pass)
+            for i, scene in enumerate(scenes)
+        ]
+        generated, estimated = (torch.cat(part) for part in zip(*parts, strict=True))
         scores[name] = {"psnr": psnr(generated, images), **depth_scores(estimated, depths)}
         pictures += [generated, estimated]
     if picture is not None:
         pictures[1] = depths
-        nearest = torch.cat([_nearest(scene) for scene in scenes])
+        nearest = torch.cat([nearest_view(scene.context, scene.targets) for scene in scenes])
         grid_picture([nearest, *pictures], picture, columns=12)
     per_target = [
         {name: {metric: float(values[i]) for metric, values in row.items()} for name, row in scores.items()}
@@ -116,10 +108,34 @@ def evaluate_novel_views(
     return {"rows": rows, "scenes": per_target, **outputs}
 
 
-def _nearest(scene: NovelViewScene) -> Tensor:
-    """For each target the context image whose camera is nearest."""
-    index = nearest_cameras(scene.targets.cameras, scene.context.cameras, 1)[:, 0]
-    return scene.context.images[index]
+def generate(
+    pipe: MVGDPipeline,
+    context: Views,
+    cameras: Cameras,
+    setting: tuple[int, int],
+    seed: int,
+    targets_per_pass: int = 1,
+) -> tuple[Float[Tensor, "targets 3 height width"], Float[Tensor, "targets 1 height width"]]:
+    """Images and depths of target cameras.
+
+    Args:
+        pipe: the pipeline.
+        context: views that it sees.
+        cameras: of the targets.
+        setting: (denoising steps, ensemble members).
+        seed: of the sampling noise.
+        targets_per_pass: targets generated jointly.
+    """
+    output = pipe(
+        context,
+        target_cameras=cameras,
+        num_inference_steps=setting[0],
+        ensemble_size=setting[1],
+        targets_per_pass=targets_per_pass,
+        generator=torch.Generator().manual_seed(seed),
+        output_type="pt",
+    )
+    return output.images, output.depths
 
 
 def scene_scales(scene: NovelViewScene) -> Tensor:
@@ -137,14 +153,12 @@ def constant_depth_scores(depths: Tensor, units: Tensor) -> dict[str, Tensor]:
 
 def _baselines(scenes: Sequence[NovelViewScene], images: Tensor, depths: Tensor) -> dict[str, dict[str, Tensor]]:
     """Scores of answers that use no geometry."""
-    nearest = torch.cat([_nearest(scene) for scene in scenes])
-    mean_color = torch.cat(
-        [scene.context.images.mean((0, 2, 3), keepdim=True).expand_as(scene.targets.images) for scene in scenes]
-    )
+    nearest = torch.cat([nearest_view(scene.context, scene.targets) for scene in scenes])
+    color = torch.cat([mean_color(scene.context, scene.targets) for scene in scenes])
     scales = torch.cat([scene_scales(scene) for scene in scenes])
     return {
         "nearest context view": {"psnr": psnr(nearest, images)},
-        "mean colour": {"psnr": psnr(mean_color, images)},
+        "mean colour": {"psnr": psnr(color, images)},
         "best constant depth in scene scales": constant_depth_scores(depths, scales),
         "best constant depth in world units": constant_depth_scores(depths, torch.ones_like(scales)),
     }
