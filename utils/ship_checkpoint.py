@@ -4,7 +4,7 @@
 
 Casts the averaged weights to bfloat16, and writes the command and the learning curve into the marked section of the
 card. Where stages were trained in several runs, give them in their order; the last is shipped. The bundled sample
-comes from utils/make_sample.py, the figures from utils/evaluate_mvgd.py and utils/evaluate_mvdust3r.py.
+comes from utils/make_sample.py, the figures from `anyviews eval CHECKPOINT --card CARD`.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from anyviews.evaluation.cards import fill, table
+from anyviews.evaluation.cards import fill
+from anyviews.evaluation.figures import markdown_table
 from anyviews.formats.files import new_folder
 from anyviews.models.mvdust3r import MVDust3rPlusImageProcessor, MVDust3rPlusModel
 from anyviews.pipelines import MVGDPipeline
@@ -62,7 +63,7 @@ def main() -> None:
         scores = save(arguments.runs[-1], folder)
     print(f"wrote {arguments.checkpoint}")
     if arguments.card is not None:
-        curve = table(learning_curve(arguments.runs, scores, arguments.examples_per_step), "step")
+        curve = markdown_table(learning_curve(arguments.runs, scores, arguments.examples_per_step), "step")
         card = fill(arguments.card.read_text(encoding="utf-8"), "curve", curve)
         arguments.card.write_text(card, encoding="utf-8")
         print(f"wrote the learning curve into {arguments.card}")

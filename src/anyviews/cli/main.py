@@ -23,7 +23,7 @@ from pathlib import Path
 from .. import __version__
 
 
-VERBS = ("convert", "data", "demo", "doctor", "refine", "render", "run", "view")
+VERBS = ("app", "convert", "data", "demo", "doctor", "eval", "refine", "render", "run", "view")
 
 UNEXPECTED, USAGE, BAD_INPUT, MISSING, INTERRUPTED = 1, 2, 3, 4, 130
 

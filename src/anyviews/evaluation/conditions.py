@@ -2,24 +2,40 @@
 
 import platform
 import subprocess
-import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import __version__
 
-def conditions(started: float, seed: int = 0) -> dict[str, Any]:
-    """The commit of the working directory, the hardware, torch's version, the seed, and the seconds since `started`.
+
+def conditions(device: str = "cpu") -> dict[str, Any]:
+    """The package's commit and version, the hardware, torch's version, and the time of day.
 
     Args:
-        started: of `time.monotonic`.
-        seed: that the figures depend on.
+        device: that the figures were measured on.
     """
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
-        "commit": commit.stdout.strip(),
-        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "commit": _commit(),
+        "anyviews": __version__,
         "torch": torch.__version__,
-        "seed": seed,
-        "seconds": round(time.monotonic() - started),
+        "hardware": _hardware(device),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def _commit() -> str:
+    """Of the checkout that the package is imported from; empty without one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _hardware(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device.upper()}, {torch.get_num_threads()} threads"

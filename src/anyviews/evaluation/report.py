@@ -166,12 +166,17 @@ def drift(report: Mapping[str, Any], records: Sequence[dict[str, Any]], toleranc
     return found
 
 
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report, a line per scene."""
+def dump_report(report: Mapping[str, Any]) -> str:
+    """A report as JSON, a line per scene."""
     head = json.dumps({name: value for name, value in report.items() if name != "rows"}, indent=1, allow_nan=False)
     rows = ",\n".join("  " + json.dumps(record, allow_nan=False) for record in report["rows"])
+    return f'{head[:-2]},\n "rows": [\n{rows}\n ]\n}}'
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write a report to a file, which may exist."""
     with new_file(path, overwrite=True) as temporary:
-        temporary.write_text(f'{head[:-2]},\n "rows": [\n{rows}\n ]\n}}\n', encoding="utf-8")
+        temporary.write_text(dump_report(report) + "\n", encoding="utf-8")
 
 
 def ranked(report: Mapping[str, Any], protocol: Protocol) -> list[tuple[str, float]]:

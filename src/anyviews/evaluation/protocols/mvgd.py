@@ -6,6 +6,7 @@ from .sources import PosedFolders, Procedural, PublicDataset
 
 IMAGE_AND_DEPTH = ("psnr", "ssim", "absrel", "delta1.25")
 RANKING = Ranking("quality", "10 steps, mean of 5", "psnr")
+BASELINES = ("nearest context view", "mean colour", "best constant depth of each view")
 
 PROCEDURAL = Protocol(
     name="procedural",
@@ -29,6 +30,7 @@ PROCEDURAL = Protocol(
         Table("parallax", "scene scale / median depth", ("absrel", "constant_absrel"), bins=4),
     ),
     ranking=RANKING,
+    baselines=BASELINES,
 )
 
 POSED = Protocol(
@@ -42,6 +44,7 @@ POSED = Protocol(
     target_views=1,
     tables=(Table("quality", "photos with cameras, 4 context views", IMAGE_AND_DEPTH),),
     ranking=RANKING,
+    baselines=BASELINES,
 )
 
 
@@ -59,6 +62,7 @@ def _stereo(name: str, title: str, dataset: PublicDataset, reference: str, colum
         size=(256, 256),
         tables=(Table("quality", title, columns),),
         ranking=Ranking("quality", "10 steps, mean of 5", columns[0]),
+        baselines=BASELINES,
         reference=reference,
     )
 

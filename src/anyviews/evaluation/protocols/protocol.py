@@ -124,6 +124,7 @@ class Protocol:
         unit: world unit of distances.
         tables: of the report; the first is the main one.
         ranking: of the cases.
+        baselines: variants of the ranking's table that a method must beat.
         reference: the table of the paper that this reproduces, and what is known to differ.
     """
 
@@ -137,6 +138,7 @@ class Protocol:
     target_views: int
     tables: tuple[Table, ...]
     ranking: Ranking
+    baselines: tuple[str, ...] = field(default=(), metadata={"prose": True})
     view_counts: tuple[int, ...] = ()
     joint_targets: int = 0
     size: tuple[int, int] | None = None
