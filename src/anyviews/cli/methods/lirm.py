@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...environment import Environment
 from ...formats.hdr import read_environment
 from ...models.lirm.processing_lirm import on_white
 from ...pipelines.inputs_lirm import read_object_photos
 from ...pipelines.output_lirm import LIRMAsset
 from ...pipelines.pipeline_lirm import LIRMPipeline
+from ...rendering.shading.studio import studio_environment
 from ..checkpoints import load_checkpoint
 from ..outputs import FILES
 from ..page import grid, heading, paragraph, photo_section, pixels_figure, scene_figure, table, thinned, video_figure
@@ -48,7 +48,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--texture-size", type=int, default=1024, metavar="N", help="texels (default: 1024)")
     group.add_argument("--max-faces", type=int, default=20_000, metavar="N", help="of the mesh (default: 20000)")
     group.add_argument(
-        "--environment", metavar="FILE", help=".hdr or .exr that lights the video (default: a plain sky)"
+        "--environment", metavar="FILE", help=".hdr or .exr that lights the video (default: a grey room)"
     )
     group.add_argument("--frames", type=int, default=48, metavar="N", help="of the video (default: 48)")
 
@@ -56,7 +56,10 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Reconstruct, and write the files."""
     center = _point(arguments.center)
-    environment = sky() if arguments.environment is None else read_environment(arguments.environment)
+    if arguments.environment is None:
+        environment = studio_environment(up=torch.tensor([0.0, 1.0, 0.0]), front=torch.tensor([0.0, 0.0, 1.0]))
+    else:
+        environment = read_environment(arguments.environment)
     pipe = load_checkpoint(
         LIRMPipeline, arguments.checkpoint, arguments.device, progress=not arguments.json, task="updates"
     )
@@ -131,14 +134,6 @@ def sections(result: dict[str, Any], folder: Path) -> list[str]:
 def describe(result: dict[str, Any]) -> list[str]:
     """The reconstruction in words."""
     return [_sentence(part) for part in result["parts"]]
-
-
-def sky() -> Environment:
-    """A plain light: brighter from above (+Y) than from below, and a broad lamp to one side."""
-    blank = Environment(torch.ones(3, 32, 64))
-    directions = blank.directions()
-    lamp = (directions @ torch.tensor([0.5, 0.7, 0.5]) / 0.995).clamp(min=0) ** 24
-    return Environment((0.25 + 0.35 * (directions[..., 1] + 1) / 2 + 4 * lamp).expand(3, -1, -1).contiguous())
 
 
 def _sentence(part: dict[str, Any]) -> str:
