@@ -1,6 +1,7 @@
 """Checkpoints as people name them: a folder here, or a repository on the Hub."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,24 +60,13 @@ def load_checkpoint(
         FileNotFoundError: if there is no such checkpoint.
         OSError: if it cannot be loaded.
     """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-
     check_name(checkpoint)
     device = choose_device(device)
-    if not progress:
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.disable_progress_bar()
     try:
-        loaded = kind.from_pretrained(checkpoint)
+        with _loading_bars(progress):
+            loaded = kind.from_pretrained(checkpoint)
     except OSError as error:
         raise OSError(_not_loadable(checkpoint, error)) from error
-    finally:
-        diffusers_logging.enable_progress_bar()
-        if shown:
-            transformers_logging.enable_progress_bar()
     if hasattr(loaded, "set_progress_bar_config"):
         loaded.set_progress_bar_config(disable=not progress, desc=task)
     return loaded.to(device)
@@ -88,6 +78,23 @@ def check_name(checkpoint: str) -> None:
     # a repository is called owner/name
     if not folder.is_dir() and (len(folder.parts) != 2 or folder.parts[0] in ("..", ".", folder.anchor)):
         raise FileNotFoundError(f"the checkpoint {checkpoint} does not exist; give its folder or a Hub repository")
+
+
+@contextmanager
+def _loading_bars(shown: bool) -> Iterator[None]:
+    """The bars of diffusers and of transformers while something loads; afterwards they are as they were."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    hidden = [] if shown else [diffusers_logging, transformers_logging]
+    hidden = [library for library in hidden if library.is_progress_bar_enabled()]
+    for library in hidden:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in hidden:
+            library.enable_progress_bar()
 
 
 def _not_loadable(checkpoint: str, error: Exception) -> str:
