@@ -1,10 +1,11 @@
 """Loading a pipeline from a folder that holds its model alone, as training scripts and converters write it."""
 
 import torch
-from diffusers import DiffusionPipeline
+
+from .published_index import PublishedIndexMixin
 
 
-class ModelOnlyLoadingMixin(DiffusionPipeline):
+class ModelOnlyLoadingMixin(PublishedIndexMixin):
     """For pipelines of a model and an image processor; the latter is made for the model where there is none.
 
     A subclass names its `model_class` and its `image_processor_class`, which is made from the model's image size.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -24,6 +24,7 @@ from anyviews.models.era3d import (
 
 from .output_era3d import Era3DCondition, Era3DPipelineOutput
 from .output_mvgd import as_output
+from .published_index import PublishedIndexMixin
 
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -32,7 +33,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 FIRST_PASS, NOISE, ZEROS = "first_pass", "noise", "zeros"
 
 
-class Era3DPipeline(DiffusionPipeline):
+class Era3DPipeline(PublishedIndexMixin):
     """Generates six views of an object, as normal maps and as colour images, from one image.
 
     Args:

@@ -21,6 +21,7 @@ from .output_era3d import Era3DPipelineOutput
 from .output_mvboost import MVBoostPipelineOutput, render_on_white
 from .output_mvgd import as_output
 from .pipeline_era3d import FIRST_PASS, NOISE, ZEROS, Generators
+from .published_index import PublishedIndexMixin
 
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -29,7 +30,7 @@ STRENGTH = 0.95
 AZIMUTHS = tuple(VIEW_AZIMUTHS.values())
 
 
-class MVBoostPipeline(DiffusionPipeline):
+class MVBoostPipeline(PublishedIndexMixin):
     """Makes Gaussians of an object from one image of it.
 
     Args:

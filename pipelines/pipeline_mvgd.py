@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -37,6 +37,7 @@ from anyviews.views import Views
 
 from .inputs import ImageInput, views_from_images
 from .output_mvgd import MVGDPipelineOutput, as_output
+from .published_index import PublishedIndexMixin
 
 
 # A baseline below so many roundings of the cameras' distance from the origin is noise, not parallax.
@@ -71,7 +72,7 @@ class EncodedViews:
         )
 
 
-class MVGDPipeline(DiffusionPipeline):
+class MVGDPipeline(PublishedIndexMixin):
     """Generates images and depth of target cameras from posed photos.
 
     Args:
