@@ -11,7 +11,8 @@ import torch
 
 from ...data.procedural import HELD_OUT_SEED_START
 from ...data.samples import Sample, seeded_permutation
-from ...data.world import render_world
+from ...data.world import WorldViews, render_world
+from ...data.world.objects.turntable import turntable_views
 from ...data.world.random_scene import random_room
 from ...formats import load_views
 from ...views import Views
@@ -61,7 +62,7 @@ class Procedural(Source):
     """Held-out scenes of the procedural world, which training cannot draw; nothing is downloaded.
 
     Args:
-        world: "room" or "object".
+        world: "room", "object", or "turntable": objects from 8 level sides at equal turns and 4 raised ones.
         views: cameras of a scene, which depend on their number.
         shuffle: label of the permutation of these; empty for their own order.
         context_from: position of the first view to give.
@@ -70,7 +71,7 @@ class Procedural(Source):
         relit: whether objects come a second time, under the light of another one.
     """
 
-    world: Literal["room", "object"]
+    world: Literal["room", "object", "turntable"]
     views: int
     shuffle: str = ""
     context_from: int = 0
@@ -96,7 +97,9 @@ class Procedural(Source):
         relit = self._split(self._arranged(other.scene(0), seed), need)[1]
         return replace(case, relit=relit, relit_environment=other.environment(0))
 
-    def _render(self, seed: int, need: Need, **options):
+    def _render(self, seed: int, need: Need, **options) -> WorldViews:
+        if self.world == "turntable":
+            return turntable_views(torch.tensor([seed]), need.size[0])
         return render_world(torch.tensor([seed]), self.views, *need.size, kind=self.world, **options)
 
     def _arranged(self, views: Views, seed: int) -> Views:
@@ -126,12 +129,12 @@ class PosedFolders(Source):
     subfolder: str = "posed"
 
     def names(self, need: Need, count: int | None) -> list[str]:
-        root = _root(need.data, self.subfolder, HOLDS)
+        root = root_folder(need.data, self.subfolder, HOLDS)
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        return _first(names, count, root)
+        return first_names(names, count, root)
 
     def read(self, name: str, need: Need) -> Case:
-        root = _root(need.data, self.subfolder, HOLDS)
+        root = root_folder(need.data, self.subfolder, HOLDS)
         views = load_views(root / name, need.size)
         if views.cameras is None:
             raise ValueError(f"{root / name} has photos without cameras; give cameras.json, transforms.json or COLMAP")
@@ -214,7 +217,7 @@ def _check_count(views: Views, need: Need, name: str) -> None:
         )
 
 
-def _root(data: Path | None, subfolder: str, holds: str) -> Path:
+def root_folder(data: Path | None, subfolder: str, holds: str) -> Path:
     """The folder of the cases."""
     if data is None:
         raise FileNotFoundError(f"give the folder that holds {holds} with --data FOLDER")
@@ -224,7 +227,7 @@ def _root(data: Path | None, subfolder: str, holds: str) -> Path:
     return root
 
 
-def _first(names: Sequence[str], count: int | None, root: Path) -> list[str]:
+def first_names(names: Sequence[str], count: int | None, root: Path) -> list[str]:
     if not names:
         raise FileNotFoundError(f"{root} holds no folders; needed is one per scene or object")
     if count is not None and count > len(names):
