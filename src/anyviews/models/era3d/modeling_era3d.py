@@ -1,5 +1,6 @@
 """Era3DUNetModel: denoises six normal maps and six colour images of an object together (arXiv 2405.11616)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -112,31 +113,12 @@ class Era3DUNetModel(StrictLoadingMixin, ModelMixin, ConfigMixin, AttentionMixin
             num_groups=norm_num_groups,
             views=num_views,
         )
-
-        down_blocks, skips = [], [widths[0]]  # channels of what the levels on the way up take in, in order
-        for level, kind in enumerate(down_block_types):
-            first = widths[max(level - 1, 0)]
-            resnets = [resnet(first if i == 0 else widths[level], widths[level]) for i in range(layers_per_block)]
-            count = layers_per_block if kind == ATTENTION_DOWN_BLOCK else 0
-            transformers = [transformer(widths[level], heads[level]) for _ in range(count)]
-            last = level == len(widths) - 1
-            down_blocks.append(DownBlock(resnets, transformers, None if last else widths[level]))
-            skips += [widths[level]] * (layers_per_block + (not last))
-        self.down_blocks = nn.ModuleList(down_blocks)
+        attended = [kind == ATTENTION_DOWN_BLOCK for kind in down_block_types]
+        self.down_blocks, skips = _way_down(widths, heads, attended, layers_per_block, resnet, transformer)
         middle = [resnet(widths[-1], widths[-1]) for _ in range(2)]
         self.mid_block = MidBlock(middle, transformer(widths[-1], heads[-1]))
-
-        up_blocks, channels = [], widths[-1]
-        for level, kind in zip(reversed(range(len(widths))), up_block_types, strict=True):
-            resnets = []
-            for _ in range(layers_per_block + 1):
-                resnets.append(resnet(channels + skips.pop(), widths[level]))
-                channels = widths[level]
-            count = layers_per_block + 1 if kind == ATTENTION_UP_BLOCK else 0
-            transformers = [transformer(widths[level], heads[level]) for _ in range(count)]
-            up_blocks.append(UpBlock(resnets, transformers, widths[level] if level else None))
-        self.up_blocks = nn.ModuleList(up_blocks)
-
+        attended = [kind == ATTENTION_UP_BLOCK for kind in up_block_types]
+        self.up_blocks = _way_up(widths, heads, attended, layers_per_block + 1, skips, resnet, transformer)
         if regress_elevation:
             self.camera_embedding = TimestepEmbedding(4, embedding_dim)
             regressor = partial(CameraRegressor, 2 * widths[-1], widths[-1], num_regress_blocks)
@@ -233,6 +215,46 @@ class Era3DUNetModel(StrictLoadingMixin, ModelMixin, ConfigMixin, AttentionMixin
 
     def _prompt_attentions(self) -> list[PromptAttention]:
         return [module for module in self.modules() if isinstance(module, PromptAttention)]
+
+
+def _way_down(
+    widths: list[int],
+    heads: list[int],
+    attended: list[bool],
+    layers: int,
+    resnet: Callable[..., ResnetBlock2D],
+    transformer: Callable[..., Era3DTransformer],
+) -> tuple[nn.ModuleList, list[int]]:
+    """Levels from fine to coarse, and the channels of the maps that they and their input leave for the way up."""
+    blocks, skips, channels = nn.ModuleList(), [widths[0]], widths[0]
+    for level, width in enumerate(widths):
+        resnets = [resnet(channels if i == 0 else width, width) for i in range(layers)]
+        transformers = [transformer(width, heads[level]) for _ in range(layers if attended[level] else 0)]
+        last = level == len(widths) - 1
+        blocks.append(DownBlock(resnets, transformers, None if last else width))
+        skips += [width] * (layers + (not last))
+        channels = width
+    return blocks, skips
+
+
+def _way_up(
+    widths: list[int],
+    heads: list[int],
+    attended: list[bool],
+    layers: int,
+    skips: list[int],
+    resnet: Callable[..., ResnetBlock2D],
+    transformer: Callable[..., Era3DTransformer],
+) -> nn.ModuleList:
+    """Levels from coarse to fine, of which every layer takes in a map of the way down, the last one first."""
+    blocks, taken, channels = nn.ModuleList(), reversed(skips), widths[-1]
+    for level, with_transformers in zip(reversed(range(len(widths))), attended, strict=True):
+        width = widths[level]
+        resnets = [resnet((channels if i == 0 else width) + next(taken), width) for i in range(layers)]
+        transformers = [transformer(width, heads[level]) for _ in range(layers if with_transformers else 0)]
+        blocks.append(UpBlock(resnets, transformers, width if level else None))
+        channels = width
+    return blocks
 
 
 def _resnet(channels: int, out_channels: int, **options) -> ResnetBlock2D:

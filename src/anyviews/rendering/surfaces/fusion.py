@@ -68,12 +68,7 @@ def fuse_depths(
     depths, masks, weights = _check(images, depths, cameras, masks, weights)
     low, high = bounds_of_depths(depths, cameras, masks) if bounds is None else _check_bounds(bounds, depths.device)
     voxel_size = _voxel_size(low, high, resolution, voxel_size)
-    truncation = TRUNCATION_VOXELS * voxel_size if truncation is None else truncation
-    if not truncation >= TRUNCATION_VOXELS * voxel_size * (1 - 1e-6):
-        raise ValueError(
-            f"truncation is {truncation:g} and voxel_size {voxel_size:g}; accepted is a truncation of "
-            f"{TRUNCATION_VOXELS:g} voxels or more, {TRUNCATION_VOXELS * voxel_size:g}"
-        )
+    truncation = _truncation(truncation, voxel_size)
     grid = VoxelGrid.around(low, high, voxel_size, 2 * voxel_size if bounds is None else 0)
 
     def surfaces() -> Iterator[DepthSurface]:
@@ -87,13 +82,7 @@ def fuse_depths(
             f"no depth lies in the bounds {low.tolist()} to {high.tolist()}; the points of the depth maps lie between "
             f"{around[0]} and {around[1]}"
         )
-    try:
-        mesh = isosurface(distances, grid.origin, voxel_size, known)
-    except ValueError as error:
-        raise ValueError(
-            f"the depth maps show no surface in voxels of {voxel_size:.3g}; give a higher resolution or a smaller "
-            f"voxel_size, a larger truncation where depth is noisy, or views that agree ({error})"
-        ) from error
+    mesh = _surface(distances, known, grid)
     del distances, known
     mesh = drop_small_parts(mesh, min_part)
     if images is not None:
@@ -190,6 +179,29 @@ def _voxel_size(low: Tensor, high: Tensor, resolution: int, voxel_size: float | 
     if not 0 < voxel_size < float("inf"):
         raise ValueError(f"voxel_size is {voxel_size}; accepted are positive numbers, in world units")
     return voxel_size
+
+
+def _truncation(truncation: float | None, voxel_size: float) -> float:
+    least = TRUNCATION_VOXELS * voxel_size
+    if truncation is None:
+        return least
+    if not truncation >= least * (1 - 1e-6):
+        raise ValueError(
+            f"truncation is {truncation:g} and voxel_size {voxel_size:g}; accepted is a truncation of "
+            f"{TRUNCATION_VOXELS:g} voxels or more, {least:g}"
+        )
+    return truncation
+
+
+def _surface(distances: Tensor, known: Tensor, grid: VoxelGrid) -> Mesh:
+    """Where the distances are 0."""
+    try:
+        return isosurface(distances, grid.origin, grid.voxel_size, known)
+    except ValueError as error:
+        raise ValueError(
+            f"the depth maps show no surface in voxels of {grid.voxel_size:.3g}; give a higher resolution or a "
+            f"smaller voxel_size, a larger truncation where depth is noisy, or views that agree ({error})"
+        ) from error
 
 
 def _vertex_colors(
