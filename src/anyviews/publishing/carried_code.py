@@ -5,7 +5,6 @@ uses nothing but the standard library and what diffusers and transformers depend
 """
 
 import hashlib
-import os
 import sys
 import tempfile
 import warnings
@@ -74,7 +73,7 @@ def write_once(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial:
         partial.write(data)
-    os.replace(partial.name, file)
+    Path(partial.name).replace(file)
 
 
 def without_margin(text: str) -> str:

@@ -8,14 +8,13 @@ of transformers. The index and the configurations of the checkpoint refer to it,
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import packages_distributions, requires
-from pathlib import PurePosixPath
-
-from packaging.requirements import Requirement
+from pathlib import Path, PurePosixPath
 
 from .. import __version__
 from .modules import PACKAGE, needed_modules, source_file
+from .requirements import pip_requirements
 
 
 INDEX, CONFIG, PREPROCESSOR = "model_index.json", "config.json", "preprocessor_config.json"
@@ -46,68 +45,83 @@ def __getattr__(name):
 '''
 
 
-def add_code(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The code of a checkpoint, and those of its files that refer to it; empty if its classes are not of this package.
+@dataclass(frozen=True)
+class RemoteCode:
+    """The code of a checkpoint.
 
     Args:
-        files: the JSON files of a checkpoint, by their path in the repository.
+        files: the code, and those files of the checkpoint that refer to it, by their path in the repository.
+        code: the path of the code among them.
+        pipeline: the name of the pipeline's class, if it brings one.
+        automatic: names of the classes that transformers finds by itself.
+        required: what must be installed, as pip takes it.
+        optional: what only some functions need.
     """
-    configs = {name: json.loads(content) for name, content in files.items()}
+
+    files: dict[str, bytes]
+    code: str
+    pipeline: str | None
+    automatic: tuple[str, ...]
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+
+
+def remote_code(configurations: Mapping[str, bytes]) -> RemoteCode | None:
+    """The code of a checkpoint; None if its classes are not of this package.
+
+    Args:
+        configurations: the JSON files of the checkpoint, by their path in the repository.
+    """
+    configs = {name: json.loads(content) for name, content in configurations.items()}
     index = configs.get(INDEX)
-    stem = "modeling" if index is None else "pipeline"
+    code = "modeling.py" if index is None else "pipeline.py"
+    stem = code.removesuffix(".py")
     pipeline = None if index is None else _pipeline_class(index)
     automatic = _automatic_classes(configs, stem)
     if pipeline is None and not automatic:
-        return {}
+        return None
     changed = {name: configs[name] for name in automatic}
-    stubs = {}
+    files = {}
     if pipeline is not None:
         changed[INDEX] = {**index, "_class_name": [stem, pipeline]}
         own = [name for name, entry in index.items() if isinstance(entry, list) and entry[0] == PACKAGE]
-        stubs = {f"{component}/{PACKAGE}.py": STUB.encode() for component in own}
-    classes = sorted({name for names in automatic.values() for name in names})
-    if pipeline is None:
+        # without these, diffusers refuses components of a library that it does not know, before any code runs
+        files = {f"{component}/{PACKAGE}.py": STUB.encode() for component in own}
+    files.update({name: (json.dumps(config, indent=2) + "\n").encode() for name, config in changed.items()})
+    classes = tuple(sorted({name for names in automatic.values() for name in names}))
+    if index is None:
         pipeline = _pipeline_of_model(classes)
-    # the configurations of posed photos are read by what `load_views` loads
+    # what reads the sample's cameras
     readers = [f"{PACKAGE}.formats"] if "sample/cameras.json" in configs else []
-    code = code_file(pipeline, classes, readers)
-    return {
-        f"{stem}.py": code.encode(),
-        **{name: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode() for name, config in changed.items()},
-        **stubs,
-    }
-
-
-def code_file(pipeline: str | None, automatic: Sequence[str], readers: Sequence[str] = ()) -> str:
-    """The text of a code file.
-
-    Args:
-        pipeline: the name of the pipeline's class, if it brings one.
-        automatic: names of classes of transformers.
-        readers: further modules that it shall hold.
-    """
-    classes = [*automatic, *([] if pipeline is None else [pipeline])]
-    roots = [getattr(import_module(PACKAGE), name).__module__ for name in classes]
+    roots = [getattr(import_module(PACKAGE), name).__module__ for name in (pipeline, *classes) if name is not None]
     needed = needed_modules([*roots, *readers])
-    required, optional = _requirements(needed.eager, needed.lazy)
+    required = pip_requirements(needed.eager)
+    optional = tuple(text for text in pip_requirements(needed.lazy) if text not in required)
+    found = RemoteCode(files, code, pipeline, classes, required, optional)
+    files[code] = _code_file(found, needed.files).encode()
+    return found
+
+
+def _code_file(code: RemoteCode, modules: Mapping[str, Path]) -> str:
+    """The text of the code file, which holds some modules."""
     parts = [
         HEADER.format(
-            title=pipeline or automatic[0],
+            title=code.pipeline or code.automatic[0],
             version=__version__,
-            required=", ".join(required),
-            optional=", ".join(optional) or "nothing else",
+            required=", ".join(code.required),
+            optional=", ".join(code.optional) or "nothing else",
         ),
-        "from importlib import import_module\n",
+        "from importlib import import_module",
         _without_docstring(source_file(f"{PACKAGE}.publishing.carried_code").read_text(encoding="utf-8")),
         "MODULES = {",
-        *(f"    {name!r}: r'''{_with_margin(name, path)}'''," for name, path in needed.files.items()),
+        *(f"    {name!r}: r'''{_with_margin(name, path)}'''," for name, path in modules.items()),
         "}\n",
-        f"provide(MODULES, {__version__!r}, {required!r}, {optional!r}, Path(__file__).parent)",
+        f"provide(MODULES, {__version__!r}, {code.required!r}, {code.optional!r}, Path(__file__).parent)",
         'anyviews = import_module("anyviews")\n',
     ]
-    if pipeline is not None:
-        parts.append(f"{pipeline} = anyviews.{pipeline}\n")
-    for name in automatic:
+    if code.pipeline is not None:
+        parts.append(f"{code.pipeline} = anyviews.{code.pipeline}\n")
+    for name in code.automatic:
         # a class of this file, because transformers saves the file of a class with the model
         parts.append(f'\nclass {name}(anyviews.{name}):\n    """See anyviews.{name}."""\n')
     return "\n".join(parts)
@@ -150,20 +164,7 @@ def _pipeline_of_model(classes: Sequence[str]) -> str | None:
     return None
 
 
-def _requirements(eager: set[str], lazy: set[str]) -> tuple[list[str], list[str]]:
-    """What pip is to install for imports; what this package itself only has as an extra is left to its messages."""
-    wanted = {Requirement(text).name: text for text in requires(PACKAGE) or [] if "extra ==" not in text}
-    homes = packages_distributions()
-
-    def found(modules: set[str]) -> list[str]:
-        distributions = {name.replace("_", "-") for module in modules for name in homes.get(module, [])}
-        return sorted(wanted[name] for name in distributions if name in wanted)
-
-    required = found(eager)
-    return required, [text for text in found(lazy) if text not in required]
-
-
-def _with_margin(name: str, path) -> str:
+def _with_margin(name: str, path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if "'''" in text:
         raise ValueError(f"{name} holds ''', which cannot stand in the code file of a checkpoint; use another quote")

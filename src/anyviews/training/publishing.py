@@ -6,6 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from ..publishing.repository_files import CARD, checkpoint_files, repository_files
+from ..publishing.upload import upload as upload_files
 from .arguments import TrainingArguments
 
 
@@ -24,7 +26,7 @@ def export_whole(export: Callable[[Path], None], output_dir: Path) -> None:
 
 
 def upload(output_dir: Path, arguments: TrainingArguments) -> str:
-    """Upload the exported model with its card and learning curve, without checkpoints and logs.
+    """Upload the exported model with its card, learning curve and code, without checkpoints and logs.
 
     The token is the one of `hf auth login` or HF_TOKEN; an argument for it would end up in trackers and histories.
 
@@ -34,17 +36,13 @@ def upload(output_dir: Path, arguments: TrainingArguments) -> str:
     Raises:
         FileNotFoundError: if the method exported no card.
     """
-    if not (output_dir / "README.md").exists():
+    if not (output_dir / CARD).exists():
         raise FileNotFoundError(
             f"{output_dir} has no README.md and a model without a card is not published; write one and run "
             f"hf upload {arguments.hub_model_id or output_dir.name} {output_dir}"
         )
     api = HfApi()
     repository = api.create_repo(arguments.hub_model_id or output_dir.name, exist_ok=True).repo_id
-    api.upload_folder(
-        repo_id=repository,
-        folder_path=output_dir,
-        commit_message="End of training",
-        ignore_patterns=["checkpoint-*/**", "logs/**", "validation/**"],
-    )
+    card = (output_dir / CARD).read_text(encoding="utf-8")
+    upload_files(api, repository, repository_files(checkpoint_files(output_dir), repository, card), "End of training")
     return repository
