@@ -1,11 +1,13 @@
 """Train MVBoost's parts: `accelerate launch training_scripts/train_mvboost.py --stage base --config FILE`.
 
-Stage "base" trains LGM itself, on images of objects with known cameras (docs/methods/mvboost.md). The loop is
-anyviews.training's; this file holds what is LGM's own: how a sample becomes inputs and targets, and the loss.
+Stage "base" trains LGM itself, on images of objects with known cameras; stage "boost" trains adapters of its attention
+on data of utils/make_boost_dataset.py (docs/methods/mvboost.md). The loop is anyviews.training's; this file holds what
+is LGM's own: how a sample becomes inputs and targets, and the loss.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -18,22 +20,27 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from anyviews.cameras import Cameras
+from anyviews.data.boosted import REFINED, azimuths_of, split_boosted
+from anyviews.data.mixture import parse_mixture
+from anyviews.data.open import open_samples
 from anyviews.data.procedural import HELD_OUT_SEED_START, ProceduralSamples
+from anyviews.data.rows import find_data_files
 from anyviews.data.samples import Sample, derive_seed, seeded_permutation
 from anyviews.data.world.objects.cameras import ObjectCameras
 from anyviews.data.world.objects.render import make_scenes, render_scenes
 from anyviews.data.world.objects.turntable import turntable_views
 from anyviews.evaluation.pictures import grid_picture
-from anyviews.geometry.similarity import Similarity
 from anyviews.models.lgm import (
+    INPUT_AZIMUTHS,
     LARGEST_JITTER,
-    LGMConfig,
     LGMModel,
     distort_images,
     draw_grid,
     first_camera_frame,
     jitter_cameras,
     lgm_cameras,
+    lgm_frame,
+    lgm_lora_config,
     prepare_images,
 )
 from anyviews.rendering.gaussians import render_gaussians
@@ -53,7 +60,9 @@ ORBITS = "procedural-orbits"
 class MVBoostArguments(TrainingArguments):
     """What the other methods do not have."""
 
-    stage: Literal["base"] = argument("base", "base: train LGM itself.")
+    stage: Literal["base", "boost"] = argument(
+        "base", "base: train LGM itself; boost: train adapters of its attention, from generated to refined views."
+    )
     size: Literal["micro", "tiny", "small", "big"] = argument("big", "Preset of LGM.")
     model_options: dict = dataclasses.field(
         default_factory=dict, metadata={"help": "Fields of LGMConfig that differ from the preset, as JSON."}
@@ -72,7 +81,14 @@ class MVBoostArguments(TrainingArguments):
     camera_jitter: float = argument(0.5, "Share of samples whose input cameras, but the first, are moved.")
     color_augmentation: bool = argument(False, "Permute colour channels at random, alike in all views.")
     mirror_augmentation: bool = argument(False, "Mirror objects at random.")
-    validation_objects: int = argument(32, "Held-out procedural objects per validation.")
+    validation_objects: int = argument(32, "Held-out objects per validation: procedural, or of a boost's test split.")
+    lora_rank: int = argument(32, "Rank of the adapters that stage boost trains.")
+    lora_alpha: int | None = argument(None, "They are scaled by alpha / rank; default: the rank.")
+    lora_dropout: float = argument(0.0, "Dropout of their inputs.")
+    lora_weights: str | None = argument(None, "Folder of an adapter to go on with, of the same rank and model.")
+    boost_target: Literal["refined", "generated"] = argument(
+        "refined", "Views that stage boost learns: the refined ones, or for comparison the generated ones themselves."
+    )
 
 
 class OrbitObjects(ProceduralSamples):
@@ -245,6 +261,106 @@ class LGMMethod(Method):
         write_card(folder, "image-to-3d", tags, summary, self.arguments, self.data)
 
 
+class BoostMethod(LGMMethod):
+    """MVBoost's fine-tuning: generated views in, adapters on the attention, refined views as the truth."""
+
+    def build(self, arguments: MVBoostArguments) -> LGMModel:
+        if arguments.pretrained_model_name_or_path is None:
+            raise ValueError("--stage boost fine-tunes a model; give --pretrained_model_name_or_path, an LGM")
+        model = super().build(arguments)
+        if arguments.lora_weights is None:
+            model.add_lora(lgm_lora_config(arguments.lora_rank, arguments.lora_alpha, arguments.lora_dropout))
+            return model
+        model.load_lora_weights(arguments.lora_weights, trainable=True)
+        rank = model.peft_config["default"].r
+        if rank != arguments.lora_rank:
+            raise ValueError(
+                f"the adapter in {arguments.lora_weights} has rank {rank}, not {arguments.lora_rank}; give "
+                f"--lora_rank {rank}, or leave --lora_weights out to begin with a fresh one"
+            )
+        return model
+
+    def open_dataset(self, data: DataArguments, rank: int, world_size: int) -> IterableDataset:
+        if data.dataset_name.startswith("procedural-"):
+            raise ValueError(
+                f"--dataset_name {data.dataset_name}: stage boost learns from generated and refined views; give a "
+                "folder that utils/make_boost_dataset.py wrote"
+            )
+        return super().open_dataset(data, rank, world_size)
+
+    def transform(self, sample: Sample) -> dict[str, Tensor]:
+        """Inputs of the network from the generated views, and all refined views to compare with."""
+        config, generator = self.config, sample.generator()
+        generated, refined = split_boosted(sample)
+        azimuths = azimuths_of(generated)
+        missing = [azimuth for azimuth in INPUT_AZIMUTHS if azimuth not in azimuths]
+        if missing:
+            raise ValueError(f"{sample.key} has no views at {missing} degrees, which LGM's inputs are")
+        chosen = [azimuths.index(azimuth) for azimuth in INPUT_AZIMUTHS]
+        self._check_cameras(sample.key, generated.cameras[chosen])
+        truth = refined if self.arguments.boost_target == REFINED else generated
+        colors = torch.randperm(3, generator=generator) if self.arguments.color_augmentation else torch.arange(3)
+        compared = torch.randperm(len(truth), generator=generator)[: self.arguments.supervised_views].tolist()
+        inputs, cameras = generated[chosen], truth.cameras[compared]
+        size = config.output_size
+        return {
+            "pixel_values": prepare_images(inputs.images[:, colors], inputs.cameras, config.input_size),
+            "images": resized(truth.images[compared][:, colors], size),
+            "masks": resized(truth.masks[compared], size),
+            "intrinsics": cameras.resize(size, size).intrinsics,
+            "camera_to_world": cameras.camera_to_world,
+        }
+
+    def _check_cameras(self, key: str, cameras: Cameras) -> None:
+        """Refuse data that was made for an LGM with other cameras, which would learn nothing of its own."""
+        config = self.config
+        own = lgm_cameras(radius=config.camera_radius, field_of_view=config.field_of_view, size=cameras.width)
+        same = torch.allclose(own.camera_to_world, cameras.camera_to_world, atol=1e-3)
+        if not same or not torch.allclose(own.intrinsics, cameras.intrinsics, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"{key} was made for an LGM with other cameras than this one's (radius {config.camera_radius:g}, "
+                f"{config.field_of_view:g} degrees); make the data with the model that is to be boosted"
+            )
+
+    @functools.cached_property
+    def held_out(self) -> list[Sample]:
+        """Samples of the test split, if the data set has one."""
+        names, _ = parse_mixture(self.data.dataset_name)
+        if not all("test" in find_data_files(name) for name in names):
+            return []
+        count = self.arguments.validation_objects
+        samples = open_samples(self.data.dataset_name, split="test", seed=0, block=1)
+        return list(itertools.islice(samples, count))
+
+    def validate(self, model: LGMModel, step: int, folder: Path) -> dict[str, float]:
+        if not self.held_out:
+            return {}
+        own = dataclasses.replace(self.arguments, color_augmentation=False, supervised_views=10**6)
+        method = BoostMethod(own, self.data)
+        method.config = self.config
+        batch = self.collate([method.transform(sample) for sample in self.held_out])
+        images, alphas = self.render(model(batch["pixel_values"]).gaussians, batch)
+        found, truth = images.flatten(0, 1), batch["images"].flatten(0, 1)
+        scores = {
+            "psnr": float(psnr(found, truth).mean()),
+            "ms_ssim": float(multi_scale_ssim(found, truth).mean()),
+            "alpha_mae": float((alphas - batch["masks"]).abs().mean()),
+        }
+        rows = [batch["images"][:, 0], images[:, 0]]
+        grid_picture(rows, folder / f"step-{step}.png", columns=12)
+        return scores
+
+    def export(self, model: LGMModel, folder: Path) -> None:
+        model.save_lora_weights(folder, overwrite=True)
+        arguments = self.arguments
+        summary = (
+            f"A boosting adapter (LoRA of rank {arguments.lora_rank} on the cross-view attention) for LGM, in peft's "
+            f"format. Base: {arguments.pretrained_model_name_or_path}. Perceptual loss: {self.perceptual}."
+        )
+        tags = ["mvboost", "lgm", "lora", "gaussian-splatting"]
+        write_card(folder, "image-to-3d", tags, summary, arguments, self.data)
+
+
 def on_white(views: Views) -> Tensor:
     """Images with white around the object; those that have it already stay as they are."""
     if views.masks is None:
@@ -269,18 +385,6 @@ def choose_inputs(cameras: Cameras, count: int, generator: torch.Generator) -> l
         row[chosen] = math.inf
         chosen.append(int(row.argmin()))
     return chosen
-
-
-def lgm_frame(inputs: Cameras, config: LGMConfig) -> Similarity:
-    """The map to LGM's frame, and to a unit in which objects are as large in the images as LGM's are.
-
-    For cameras like LGM's own that puts the first of them at its radius.
-    """
-    distances = inputs.centers.norm(dim=-1)
-    half_width = distances * inputs.width / 2 / inputs.intrinsics[:, 0, 0]
-    scale = config.camera_radius * math.tan(math.radians(config.field_of_view) / 2) / half_width.mean()
-    enlarge = Similarity(scale, torch.eye(3), torch.zeros(3))
-    return first_camera_frame(inputs.scaled(scale), float(distances[0] * scale)) @ enlarge
 
 
 def resized(values: Tensor, size: int) -> Tensor:
@@ -336,4 +440,5 @@ def evaluate_objects(model: LGMModel, objects: list[Views]) -> tuple[dict[str, f
 
 if __name__ == "__main__":
     training_arguments, data_arguments = parse_arguments(MVBoostArguments, DataArguments)
-    train(LGMMethod(training_arguments, data_arguments), training_arguments, data_arguments)
+    method = {"base": LGMMethod, "boost": BoostMethod}[training_arguments.stage]
+    train(method(training_arguments, data_arguments), training_arguments, data_arguments)

@@ -1,30 +1,19 @@
 """A folder of meshes becomes a folder of shards; what is done is kept, so that a run can be taken up again."""
 
-import hashlib
-import json
-import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
-
-from ...formats.files import new_file
 from ...formats.mesh_files import MESH_SUFFIXES
-from ..manifest import MANIFEST, read_manifest
-from ..schema import Row, encode_sample, features
 from ..shards import write_shards
+from ..unfinished import check_new_split, row_file, stored_rows, work_folder, write_json, write_row
 from .samples import Settings, render_sample
 from .workers import Outcome, run_jobs
 
 
 FAILURES = "failures.json"
-SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -98,10 +87,10 @@ def render_dataset(
         RuntimeError: if every object failed.
     """
     paths = mesh_files(meshes)[:limit]
-    _check_new(folder, split)
-    with _work_folder(folder / f".rendering-{split}", settings) as work:
+    check_new_split(folder, split)
+    with work_folder(folder / f".rendering-{split}", settings.record()) as work:
         keys = [path.relative_to(meshes).as_posix() for path in paths]
-        jobs = [Job(path, key, _row_file(work, key), settings) for path, key in zip(paths, keys, strict=True)]
+        jobs = [Job(path, key, row_file(work, key), settings) for path, key in zip(paths, keys, strict=True)]
         todo = [job for job in jobs if not job.row.exists()]
         if len(todo) < len(jobs):
             log(f"{len(jobs) - len(todo)} of {len(jobs)} objects were rendered earlier")
@@ -111,12 +100,12 @@ def render_dataset(
             if outcome.reason:
                 failures.append({"object": outcome.job.key, "reason": outcome.reason, "message": outcome.message})
         failures.sort(key=lambda failure: failure["object"])
-        _write_json(folder / FAILURES, failures)
+        write_json(folder / FAILURES, failures)
         rows = [job.row for job in jobs if job.row.exists()]
         if not rows:
             raise RuntimeError(f"none of {len(jobs)} objects could be rendered; {folder / FAILURES} says why")
         options = {"split": split, "seed": settings.seed, "license": settings.licence}
-        write_shards(_rows(rows), folder, num_shards=min(num_shards, len(rows)), **options)
+        write_shards(stored_rows(rows), folder, num_shards=min(num_shards, len(rows)), **options)
         shutil.rmtree(work)
     return Report(len(rows), len(jobs) - len(todo), tuple(failures))
 
@@ -139,54 +128,8 @@ def mesh_files(folder: Path) -> list[Path]:
 def render_row(job: Job) -> tuple[str, ...]:
     """Render one object and write its row; returns what of its file was repaired or left out."""
     sample, notices = render_sample(job.path, job.key, job.settings)
-    table = pa.Table.from_pylist([encode_sample(sample)], schema=features().arrow_schema)
-    with new_file(job.row, overwrite=True) as temporary:
-        pq.write_table(table, temporary)
+    write_row(job.row, sample)
     return notices
-
-
-def _check_new(folder: Path, split: str) -> None:
-    """See before hours of rendering that the shards can be written."""
-    if not re.fullmatch(r"\w+", split):
-        raise ValueError(f"split is {split!r}; accepted are letters, digits and _")
-    if (folder / MANIFEST).exists() and split in read_manifest(folder)["splits"]:
-        raise FileExistsError(f"{folder} already holds the split {split!r}; write to another folder or split")
-
-
-@contextmanager
-def _work_folder(work: Path, settings: Settings) -> Iterator[Path]:
-    """The folder of rows, for this process alone; those in it were rendered with the same settings."""
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ValueError(f"another process renders into {work}; wait for it, or give another folder") from error
-    try:
-        path, wanted = work / SETTINGS, json.loads(json.dumps(settings.record()))
-        if not path.exists():
-            _write_json(path, wanted)
-        found = json.loads(path.read_text(encoding="utf-8"))
-        different = [name for name in wanted if found.get(name) != wanted[name]]
-        if different:
-            name = different[0]
-            raise ValueError(
-                f"{work} holds objects that were rendered with {name} {found.get(name)!r}, not {wanted[name]!r}; give "
-                f"the same options to go on, or remove it to begin again"
-            )
-        yield work
-    finally:
-        lock.release()
-
-
-def _row_file(work: Path, key: str) -> Path:
-    # keys can be longer than a file's name may be
-    return work / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.parquet"
-
-
-def _rows(files: Sequence[Path]) -> Iterator[Row]:
-    for file in files:
-        yield from pq.read_table(file).to_pylist()
 
 
 def _line(outcome: Outcome) -> str:
@@ -194,8 +137,3 @@ def _line(outcome: Outcome) -> str:
         return f"{outcome.job.key}: {outcome.reason}: {outcome.message}"
     notices = "".join(f"; {notice}" for notice in outcome.result)
     return f"{outcome.job.key}: {outcome.seconds:.1f} s{notices}"
-
-
-def _write_json(path: Path, value: object) -> None:
-    with new_file(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from transformers import AutoConfig, AutoModel
 
 from ...diffusers_registry import register_with_diffusers
-from .cameras_lgm import INPUT_AZIMUTHS, LARGEST_JITTER, first_camera_frame, jitter_cameras, lgm_cameras
+from .cameras_lgm import INPUT_AZIMUTHS, LARGEST_JITTER, first_camera_frame, jitter_cameras, lgm_cameras, lgm_frame
 from .configuration_lgm import LGM_SIZES, LGMConfig
 from .conversion_lgm import check_lgm_weights, config_of_lgm_checkpoint
 from .lora_lgm import lgm_lora_config
@@ -26,6 +26,7 @@ __all__ = [
     "gaussians_from_maps",
     "jitter_cameras",
     "lgm_cameras",
+    "lgm_frame",
     "lgm_lora_config",
     "prepare_images",
 ]

@@ -16,6 +16,7 @@ from ...cameras import Cameras, rigid
 from ...geometry.paths import look_at
 from ...geometry.quaternions import multiply_quaternions, quaternion_to_matrix
 from ...geometry.similarity import Similarity
+from .configuration_lgm import LGMConfig
 
 
 # Where the released model looks from, in this order: front, right, back, left.
@@ -72,6 +73,22 @@ def first_camera_frame(cameras: Cameras, radius: float = 1.5) -> Similarity:
     translation = -(rotation @ first[..., :3, 3:])[..., 0]
     translation = translation + translation.new_tensor([0.0, 0.0, radius])
     return Similarity(torch.ones_like(translation[..., 0]), rotation, translation)
+
+
+def lgm_frame(inputs: Cameras, config: LGMConfig) -> Similarity:
+    """The map to LGM's frame, and to a unit in which objects are as large in the images as LGM's are.
+
+    For cameras like LGM's own that puts the first of them at its radius.
+
+    Args:
+        inputs: V cameras around the world's origin that look at it, the first of them the front.
+        config: of the model.
+    """
+    distances = inputs.centers.norm(dim=-1)
+    half_width = distances * inputs.width / 2 / inputs.intrinsics[:, 0, 0]
+    scale = config.camera_radius * math.tan(math.radians(config.field_of_view) / 2) / half_width.mean()
+    enlarge = Similarity(scale, torch.eye(3), torch.zeros(3))
+    return first_camera_frame(inputs.scaled(scale), float(distances[0] * scale)) @ enlarge
 
 
 def jitter_cameras(cameras: Cameras, turns: Float[Tensor, "*batch 2"]) -> Cameras:
