@@ -46,8 +46,8 @@ def test_trackers_that_are_asked_for(monkeypatch, caplog):
     assert TrainingArguments("out").report_to == "tensorboard"
     assert usable_trackers("tensorboard") == ["tensorboard"] and usable_trackers("none") == []
     assert "tensorboard" in usable_trackers("all")
-    with pytest.raises(ValueError, match="--report_to tensorbord; accepted are .*tensorboard.*all and none"):
+    with pytest.raises(ValueError, match=r"--report_to tensorbord; accepted are .*tensorboard.*all and none"):
         usable_trackers("tensorbord")
-    monkeypatch.setattr(tracking, "get_available_trackers", lambda: [])
+    monkeypatch.setattr(tracking, "get_available_trackers", list)
     assert usable_trackers("tensorboard") == [] and 'pip install "anyviews[train]"' in caplog.text
     assert usable_trackers("wandb") == [] and "pip install wandb" in caplog.text

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import socket
 import warnings
 import webbrowser
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..formats.shown_scene import ShownScene, show_scenes
 from ..formats.viewer_page import write_page
 from ..viewer import load_things
 from .outputs import check_not_inside, user_warnings
+from .ports import check_port
 
 
 HELP = "look at a scene, splats, a mesh, photos with cameras, samples or a run's output"
@@ -86,24 +86,6 @@ def check_export(page: Path, source: str, overwrite: bool) -> None:
     check_not_inside(page, source)
     if page.exists() and not overwrite:
         raise ValueError(f"{page} exists already; give another name, or --overwrite to replace it")
-
-
-def check_port(host: str, port: int | None) -> None:
-    """Raise ValueError if a port that was asked for cannot be served at."""
-    if port is None:
-        return
-    if not 0 < port < 65536:
-        raise ValueError(f"--port {port}; accepted are 1 to 65535")
-    with socket.socket() as probe:
-        # what a server that has just ended leaves behind does not count
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ValueError(
-                f"{host}:{port} cannot be served at ({error.strerror or error}); give another --port, or none for the "
-                "next free one"
-            ) from error
 
 
 def serve(viser: Any, shown: ShownScene, step_names: tuple[str, ...], arguments: argparse.Namespace) -> str:

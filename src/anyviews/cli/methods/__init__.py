@@ -2,6 +2,7 @@
 
 A method is a module of this package with
     TITLE: str                                  a heading for its page
+    INPUT: str                                  what its photos must be
     FORMATS: tuple[str, ...]                    what `--formats` accepts, of `anyviews.formats.SCENE_FORMATS`
     DEFAULT_FORMATS: tuple[str, ...]            what it writes unless told
     add_arguments(group)                        its own options, long names, into its own group

@@ -21,6 +21,7 @@ from ..photos import load_posed
 
 
 TITLE = "LIRM: shape and materials of an object"
+INPUT = "photos of an object with their cameras, transparent or with masks"
 FORMATS = ("glb", "usdz", "obj", "mesh-ply", "mp4")
 DEFAULT_FORMATS = ("glb", "mp4")
 # What is always written: the state that further photos refine.

@@ -21,6 +21,7 @@ from ..page import grid, heading, paragraph, pixels_figure, scene_figure, thinne
 
 
 TITLE = "MVBoost: Gaussians of an object from one photo"
+INPUT = "a photo of an object, transparent around it, or several such photos of several objects"
 FORMATS = (
     *("gaussian-ply", "compressed-ply", "splat", "spz", "html", "mp4"),
     *("npz", "ply", "depth", "colmap", "transforms", "cameras-json"),

@@ -24,6 +24,7 @@ from ..photos import load_posed
 
 
 TITLE = "MV-DUSt3R+: points, cameras and Gaussians of photos without cameras"
+INPUT = "photos of a scene, of which nothing else is known"
 GAUSSIAN_FORMATS = ("gaussian-ply", "compressed-ply", "splat", "spz", "html")
 VIEW_FORMATS = ("colmap", "transforms", "cameras-json")
 MESH_FORMATS = ("glb", "mesh-ply", "obj")

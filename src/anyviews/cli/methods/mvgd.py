@@ -15,6 +15,7 @@ from .mvgd_page import generation_section
 
 
 TITLE = "MVGD: novel images and depth from photos with cameras"
+INPUT = "photos of a scene with their cameras"
 FORMATS = ("npz", "depth", "ply", "mp4", "colmap", "transforms", "cameras-json")
 DEFAULT_FORMATS = ("npz", "depth", "ply", "mp4")
 
