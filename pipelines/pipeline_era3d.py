@@ -29,6 +29,9 @@ from .published_index import PublishedIndexMixin
 
 Generators = torch.Generator | list[torch.Generator] | None
 
+# Of schedules that begin with pure noise.
+LARGEST_ETA = 1 - 1e-4
+
 # Initial normals that need no images.
 FIRST_PASS, NOISE, ZEROS = "first_pass", "noise", "zeros"
 
@@ -179,6 +182,9 @@ class Era3DPipeline(PublishedIndexMixin):
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self._guidance_scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         eta = self.config.eta if eta is None else eta
+        if self.scheduler.alphas_cumprod[-1] == 0:
+            # from pure noise eta 1 leaves the root of nothing, which rounding can make negative
+            eta = min(eta, LARGEST_ETA)
         self.check_inputs(
             image, condition, steps, strength, init_images, latents, output_type, callback_on_step_end_tensor_inputs
         )

@@ -5,25 +5,28 @@ from .protocol import Protocol, Ranking, Table
 from .sources import Procedural, PublicDataset
 
 
-IMAGES = ("psnr", "ssim", "lpips")
+IMAGES = ("psnr", "ssim")
 RANKING = Ranking("quality", "boosted", "psnr")
 BASELINES = ("input image", "mean colour")
 
 PROCEDURAL = Protocol(
     name="procedural",
     method="mvboost",
-    version=1,
+    version=2,
     title="Held-out procedural objects, one image",
-    source=Procedural("turntable", views=12, targets_from=8),
+    source=Procedural("turntable", views=12, targets_from=1),
     scenes=16,
     context_views=1,
-    # level views at equal turns, of which a variant sees the true ones
+    # level views at equal turns: the true ones of those that are generated
     view_counts=(8,),
-    target_views=4,
+    # the other level views, and four raised ones
+    target_views=11,
     resize_filter="none, rendered at the model's size",
     tables=(
         Table("quality", "held-out objects, one image", IMAGES),
-        Table("strength", "strength of the refinement", IMAGES),
+        Table("true views", "LGM of four true views", IMAGES),
+        Table("strength", "views after a refinement of strength", IMAGES),
+        Table("refined", "LGM (unboosted) of views after a refinement of strength", IMAGES),
     ),
     ranking=RANKING,
     baselines=BASELINES,
