@@ -103,7 +103,7 @@ def _measure(arguments: argparse.Namespace, protocol, method: ModuleType) -> dic
     if state.is_main_process:
         if arguments.overwrite:
             _remove_evaluation(folder)
-        prepare_folder(folder, {**facts, "protocol": protocol.name, "protocol_hash": protocol.hash, "scenes": names})
+        prepare_folder(folder, {**facts, "protocol": protocol.name, "protocol_hash": protocol.hash})
     state.wait_for_everyone()
     share = (state.process_index, state.num_processes)
     for done, case in enumerate(evaluate_cases(folder, protocol, method, model, need, names, arguments.seed, *share)):

@@ -4,29 +4,24 @@ import math
 
 from torch import Tensor
 
-from ...rendering.image_quality import psnr, ssim
 from ...views import Views
 from ..depth_metrics import score_depths
-from ..score import check_finite
+from ..image_metrics import score_images
 
 
 def image_scores(images: Tensor, references: Tensor, masks: Tensor | None = None) -> dict[str, float]:
-    """ "psnr" and "ssim", means over the views, of images clipped to [0, 1].
+    """Means over the views of "psnr" and "ssim", of images clipped to [0, 1]; NaN where masks leave nothing.
 
     Raises:
         ValueError: if the sizes differ, or values are not finite.
     """
     check_sizes(images, references)
-    check_finite(images=images)
-    images = images.clamp(0, 1)
-    return {
-        "psnr": float(psnr(images, references, masks).mean()),
-        "ssim": float(ssim(images, references, masks).mean()),
-    }
+    scores = score_images(images, references, masks)
+    return {name: scores[name].value for name in ("psnr", "ssim")}
 
 
 def depth_map_scores(depths: Tensor, targets: Views) -> dict[str, float]:
-    """ "absrel", "rmse" and "delta1.25" without alignment; NaN for targets without depth.
+    """Means over the views of "absrel", "rmse" and "delta1.25", without alignment; NaN for targets without depth.
 
     Raises:
         ValueError: if the sizes differ, or values are not finite.
