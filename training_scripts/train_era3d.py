@@ -82,6 +82,8 @@ class Era3DArguments(TrainingArguments):
     validation_objects: int = argument(16, "Held-out procedural objects per validation.")
     validation_steps_of_pipeline: int = argument(10, "Denoising steps of the pipeline in validation.")
     guidance_scale: float = argument(3.0, "What the exported pipeline does by default.")
+    num_inference_steps: int = argument(40, "The same.")
+    eta: float = argument(1.0, "The same.")
 
 
 class Era3DNetwork(nn.Module):
@@ -257,7 +259,13 @@ class Era3DMethod(Method):
 
     def pipeline(self, model: Era3DNetwork) -> Era3DPipeline:
         parts = {**self.parts.components, "unet": model.unet, "image_encoder": model.image_encoder}
-        pipe = Era3DPipeline(**{**parts, "prompts": model.prompts}, guidance_scale=self.arguments.guidance_scale)
+        arguments = self.arguments
+        pipe = Era3DPipeline(
+            **{**parts, "prompts": model.prompts},
+            guidance_scale=arguments.guidance_scale,
+            num_inference_steps=arguments.num_inference_steps,
+            eta=arguments.eta,
+        )
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

@@ -198,9 +198,10 @@ def make_samples(pipe: MVBoostPipeline, sources: Sequence[Source], arguments: ar
     return samples
 
 
-def make_rows(pipe: MVBoostPipeline, source: Folder | Shards, work: Path, arguments: argparse.Namespace) -> None:
+def make_rows(
+    pipe: MVBoostPipeline, source: Folder | Shards, work: Path, arguments: argparse.Namespace, state: PartialState
+) -> None:
     """Rows of this process's share of the objects that have none yet."""
-    state = PartialState()
     own = source.keys[state.process_index :: state.num_processes]
     todo = [key for key in own if not row_file(work, key).exists()]
     progress = tqdm(total=len(own), initial=len(own) - len(todo), disable=not state.is_main_process)
@@ -245,12 +246,12 @@ def run(arguments: argparse.Namespace, state: PartialState) -> None:
     work = arguments.output / f".boosting-{arguments.split}"
     if not state.is_main_process:
         state.wait_for_everyone()  # until the main one has the folder
-        make_rows(pipe, source, work, arguments)
+        make_rows(pipe, source, work, arguments, state)
         state.wait_for_everyone()
         return
     with work_folder(work, settings(pipe, arguments)):
         state.wait_for_everyone()
-        make_rows(pipe, source, work, arguments)
+        make_rows(pipe, source, work, arguments, state)
         state.wait_for_everyone()
         finish(source, work, arguments)
 

@@ -1,9 +1,11 @@
-"""Turn a finished run of train_mvgd.py or train_mvdust3r.py into a checkpoint that ships with the repository.
+"""Turn a finished run of a training script into a checkpoint that ships with the repository.
 
     python utils/ship_checkpoint.py runs/mvgd-tiny checkpoints/mvgd-tiny --card model_cards/mvgd-tiny.md
+    python utils/ship_checkpoint.py runs/mvboost_era3d runs/mvboost_lgm runs/mvboost_lora checkpoints/mvboost-tiny
 
 Casts the averaged weights to bfloat16, and writes the command and the learning curve into the marked section of the
-card. Where stages were trained in several runs, give them in their order; the last is shipped. The bundled sample
+card. Where stages were trained in several runs, give them in their order; the last is shipped. MVBoost is Era3D, LGM
+and, last, the adapter, which goes to its folder "lora"; each has a curve of its own. The bundled sample
 comes from utils/make_sample.py, the figures from `anyviews eval CHECKPOINT --card CARD`.
 """
 
@@ -17,11 +19,19 @@ import torch
 from anyviews.evaluation.cards import fill
 from anyviews.evaluation.figures import markdown_table
 from anyviews.formats.files import new_folder
+from anyviews.models.lgm import LGMModel
 from anyviews.models.mvdust3r import MVDust3rPlusImageProcessor, MVDust3rPlusModel
 from anyviews.pipelines import MVGDPipeline
+from anyviews.pipelines.pipeline_era3d import Era3DPipeline
+from anyviews.pipelines.pipeline_mvboost import MVBoostPipeline
 
 
 MVGD_SCORES = [f"{setting}/{metric}" for setting in ("1 step", "10 steps") for metric in ("psnr", "absrel")]
+MVBOOST_SCORES = {
+    "Era3D": ["1 step/others", "10 steps/others", "1 step/normals", "10 steps/normals"],
+    "LGM": ["psnr", "ms_ssim", "input_psnr", "alpha_mae"],
+    "adapter": ["psnr", "ms_ssim", "alpha_mae"],
+}
 MVDUST3R_SCORES = ["error", "nd", "dac@0.5", "rra@15", "rta@15", "rotation"]
 
 
@@ -47,6 +57,19 @@ def save(run: Path, folder: Path) -> Sequence[str]:
     MVDust3rPlusModel.from_pretrained(run).to(torch.bfloat16).save_pretrained(folder)
     MVDust3rPlusImageProcessor.from_pretrained(run).save_pretrained(folder)
     return MVDUST3R_SCORES
+
+
+def save_mvboost(runs: Sequence[Path], folder: Path) -> None:
+    """Write generator, reconstructor and adapter of three runs in bfloat16."""
+    era3d, lgm, adapter = runs
+    multiview = Era3DPipeline.from_pretrained(era3d, dtype=torch.bfloat16)
+    reconstructor = LGMModel.from_pretrained(lgm, dtype=torch.bfloat16)
+    MVBoostPipeline(multiview, reconstructor).save_pretrained(folder)
+    reconstructor.load_lora_weights(adapter)
+    for name, value in reconstructor.named_parameters():
+        if ".lora_" in name:
+            value.data = value.data.to(torch.bfloat16)
+    reconstructor.save_lora_weights(folder / "lora")
 
 
 def main() -> None:

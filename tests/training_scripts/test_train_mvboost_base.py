@@ -16,6 +16,7 @@ from training.event_files import assert_tracked
 
 from anyviews.cameras import Cameras
 from anyviews.data.samples import Sample
+from anyviews.data.world.objects.turntable import LONG_LENS, turntable_views
 from anyviews.models.lgm import LGMModel, lgm_cameras
 from anyviews.training.arguments import DataArguments, parse_arguments
 
@@ -126,6 +127,20 @@ def test_loss_names_its_substitute_and_reaches_every_weight(script, views):
     torch.testing.assert_close(alone["loss"], alone["rgb"])
 
 
+def test_turntables_are_seen_from_long_lens_cameras(script):
+    lens = {"field_of_view": 5.72481, "camera_radius": 13.70342}
+    given = script.MVBoostArguments(
+        size="micro", model_options={**MICRO, **lens}, input_candidates=8, grid_distortion=0.0, camera_jitter=0.0,
+        mirror_augmentation=True,
+    )  # fmt: skip
+    method = script.LGMMethod(given, DataArguments(dataset_name="folder"))
+    method.build(given)
+    example = method.transform(Sample("object", turntable_views(torch.tensor([3]), 16, samples=1).scene(0), 1))
+    expected = lgm_cameras(radius=13.70342, field_of_view=5.72481, size=16)
+    rays = script.prepare_images(torch.zeros(4, 3, 16, 16), expected, size=16)[:, 3:]
+    torch.testing.assert_close(example["pixel_values"][:, 3:], rays, atol=2e-4, rtol=0)
+
+
 def test_one_object_is_learned_by_heart(script, views):
     method, model, batch = make(script, views[:1], perceptual_weight=0.0)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=3e-3)
@@ -142,9 +157,12 @@ def test_one_object_is_learned_by_heart(script, views):
 def test_the_config_parses(repository, script):
     path = repository / "training_scripts" / "configs" / "lgm_tiny.yaml"
     arguments, data = parse_arguments(script.MVBoostArguments, DataArguments, argv=["--config", str(path)])
-    model = script.LGMMethod(arguments, data).build(arguments)
-    assert data.dataset_options["height"] == model.config.output_size == model.config.input_size
-    assert math.isclose(model.config.field_of_view, 49.1)
+    config = script.LGMMethod(arguments, data).build(arguments).config
+    assert config.output_size == config.input_size == 32
+    # cameras like those of the turntables, which see as much of the world as LGM's
+    assert math.isclose(math.tan(math.radians(config.field_of_view) / 2), LONG_LENS, rel_tol=1e-4)
+    seen = config.camera_radius * LONG_LENS
+    assert math.isclose(seen, 1.5 * math.tan(math.radians(49.1) / 2), rel_tol=1e-4)
 
 
 def launch(repository, folder, *extra: str) -> list[dict]:
