@@ -48,7 +48,7 @@ class LIRMAsset(BaseOutput):
     """An object in the user's world.
 
     Args:
-        state: what the network knows; its size does not grow with the photos.
+        state: what the network knows; with `use_photos` this includes the cut-out photos.
         frame: where the object is, and how photos of it are prepared.
         history: the sets of photos, one per update.
         mesh: with textures of base colour, roughness and metallic; None where it was not asked for.

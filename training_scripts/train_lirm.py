@@ -73,6 +73,8 @@ class LIRMArguments(TrainingArguments):
     target_resolution: int = argument(256, "Side of the whole views that windows are taken from, in pixels.")
     window: int = argument(128, "Side of the rendered windows in pixels.")
     samples: int = argument(128, "Samples along the diagonal of the box.")
+    skipped_weight: float = argument(1e-4, "Of a ray's samples, in total, that are not decoded.")
+    skip_empty: bool = argument(False, "Find cells that cannot be seen before rendering, and skip them.")
     ray_chunk: int | None = argument(None, "Render so many rays at a time in two passes, which bounds memory.")
     first_sharpness: float = argument(10.0, "Inverse deviation of the density at the first step.")
     warm_sharpness: float = argument(20.0, "After the warm-up.")
@@ -121,6 +123,7 @@ class LIRMObjective(nn.Module):
             "samples": arguments.samples,
             "sharpness": sharpness,
             "numerical_normals": arguments.numerical_normal_weight > 0,
+            "skipped_weight": arguments.skipped_weight,
         }
 
         def total(render: LIRMRender) -> Tensor:
@@ -133,6 +136,9 @@ class LIRMObjective(nn.Module):
             return sum(weights[name] * value for name, value in losses.items())
 
         with torch.autocast(planes.planes.device.type, enabled=False):
+            if arguments.skip_empty:
+                seen = {"samples": arguments.samples, "sharpness": sharpness}
+                options["occupancy"] = self.lirm.find_occupancy(planes.detach(), **seen)
             if arguments.ray_chunk is None:
                 loss = total(self.lirm.render(planes, *rays, **options))
             else:
@@ -172,11 +178,12 @@ class LIRMMethod(Method):
         self.tests: list[ObjectTest] | None = None
 
     def build(self, arguments: LIRMArguments) -> LIRMObjective:
+        options = {"image_size": arguments.resolution, "sdf_inv_std": arguments.last_sharpness}
+        options |= arguments.model_options
         if arguments.pretrained_model_name_or_path is not None:
-            model = LIRMModel.from_pretrained(arguments.pretrained_model_name_or_path, **arguments.model_options)
+            model = LIRMModel.from_pretrained(arguments.pretrained_model_name_or_path, **options)
         else:
-            options = {"image_size": arguments.resolution, "sdf_inv_std": arguments.last_sharpness}
-            model = LIRMModel.from_size(arguments.size, **options, **arguments.model_options)
+            model = LIRMModel.from_size(arguments.size, **options)
         self.perceptual = perceptual_loss(arguments)
         return LIRMObjective(model.float(), arguments, self.perceptual)
 

@@ -87,13 +87,15 @@ def plain_distances(model: LIRMModel, planes: Tensor, points: Tensor) -> Tensor:
     features = F.grid_sample(pairs, torch.stack(grid)[:, None], padding_mode="border", align_corners=True)
     head = model.decoders.heads["sdf"]
     learned = head(head.first(features[:, :, 0].permute(2, 0, 1).flatten(1)))
-    return model.decoders.correct(learned, points.norm(dim=-1))
+    first = points.norm(dim=-1) - config.sdf_bias_radius * config.box_radius
+    return model.decoders.correct(learned, first)
 
 
 def fast_distances(model: LIRMModel, table: Tensor, points: Tensor) -> Tensor:
     """The same from planes that have passed the first layer."""
-    rows = model.decoders.corners(points, torch.zeros(len(points), dtype=torch.int32, device=points.device))
-    return model.decoders.signed_distances(LIRMTables({"sdf": table}, 1), points, rows)
+    objects, tables = torch.zeros(len(points), dtype=torch.int32, device=points.device), LIRMTables({"sdf": table}, 1)
+    rows = model.decoders.corners(points, objects)
+    return model.decoders.signed_distances(tables, rows, model.decoders.first_distances(tables, points, objects))
 
 
 def panoramas(model: LIRMModel, device: torch.device) -> Tensor:

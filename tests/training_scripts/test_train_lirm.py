@@ -170,6 +170,33 @@ def test_a_run_ends_with_a_model_and_is_resumed(script, tmp_path, monkeypatch):
     assert LIRMModel.from_pretrained(tmp_path / "run").config.hidden_size == 32
 
 
+def test_a_stage_goes_on_from_the_one_before_at_its_own_size(script, samples, tmp_path):
+    first = make(script).build(make(script).arguments)
+    first.lirm.save_pretrained(tmp_path)
+    later = {"resolution": 24, "last_sharpness": 90.0, "model_options": {}, "skip_empty": True}
+    method = make(script, **later, pretrained_model_name_or_path=str(tmp_path))
+    second = method.build(method.arguments)
+    assert (second.lirm.config.image_size, second.lirm.config.sdf_inv_std) == (24, 90.0)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    losses = method.loss(second.train(), batch_of(method, samples), torch.Generator())
+    plain = make(script, **{**later, "skip_empty": False}).build
+    reference = plain(method.arguments).train()
+    reference.arguments = dataclasses.replace(method.arguments, skip_empty=False)
+    expected = method.loss(reference, batch_of(method, samples), torch.Generator())
+    torch.testing.assert_close(losses["loss"], expected["loss"], rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_the_stages_of_the_paper_follow_each_other(script, repository, stage):
+    path = repository / "training_scripts" / "configs" / f"lirm_base_stage{stage}.yaml"
+    arguments, data = script.parse_arguments(script.LIRMArguments, script.DataArguments, argv=["--config", str(path)])
+    script.LIRMMethod(arguments, data)
+    views = arguments.max_views * arguments.max_updates + arguments.targets
+    assert arguments.size == "base" and arguments.gradient_clipping == "tensor"
+    assert (arguments.resolution, arguments.window) == ((256, 128), (512, 384), (512, 512))[stage - 1]
+    assert arguments.lr_end < arguments.learning_rate and views <= data.dataset_options["views"] + arguments.targets
+
+
 def run(script, config: dict, folder) -> None:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -19,6 +19,7 @@ SMALL = {
     "plane_upsample": 2,
     "plane_dim": 6,
     "sweep_size": 0,
+    "use_photos": False,
     "nde_token_size": 4,
     "nde_upsample": 2,
     "nde_dim": 5,

@@ -74,7 +74,7 @@ def test_tokens_are_linear_in_image_rays_and_background():
 
 
 def test_a_fresh_model_ignores_backgrounds():
-    model, given = LIRMModel.from_size("tiny", sweep_size=0), photos(1, 2)
+    model, given = LIRMModel.from_size("tiny", sweep_size=0, use_photos=False), photos(1, 2)
     with torch.no_grad():
         with_backgrounds = model.encode_images(**given)
         given.pop("backgrounds")
@@ -232,7 +232,9 @@ def test_half_precision_keeps_planes_in_float32():
 
 def test_it_learns_one_object():
     """Thirty steps on one coloured ball: the error of its images falls to less than a tenth."""
-    model = LIRMModel.from_size("tiny", num_hidden_layers=1, plane_token_size=4, sweep_size=0).train()
+    model = LIRMModel.from_size(
+        "tiny", num_hidden_layers=1, plane_token_size=4, sweep_size=0, use_photos=False
+    ).train()
     given = photos(1, 2, 32)
     origins, directions = (F.normalize(torch.randn(1, 192, 3), dim=-1) * 1.3 for _ in range(2))
     directions = F.normalize(directions * 0.25 - origins, dim=-1)

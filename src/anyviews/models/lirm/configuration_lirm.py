@@ -19,6 +19,7 @@ LIRM_SIZES: dict[str, dict] = {
         "plane_token_size": 8,
         "nde_token_size": 4,
         "sweep_size": 4,
+        "use_photos": True,
         "appearance_gain": 1.0,
     },
     "small": {
@@ -66,6 +67,8 @@ class LIRMConfig(PreTrainedConfig):
         plane_dim: channels of a texel.
         sweep_size: points per side of a plane's token at which the photos are looked up, as evidence for it; 0 for
             none, as in the paper.
+        use_photos: keep the photos of an object: signed distances start from the visual hull, and a point may take its
+            radiance from the photos that face it, instead of decoding it. Not in the paper.
         nde_type: view dependence of the radiance: "none" (LIRM-diff), "sh" (spherical harmonics of degree 2) or
             "panorama" (LIRM-NDE: feature panoramas looked up in the mirror direction).
         nde_token_size, nde_upsample, nde_dim: of the square that holds all panoramas.
@@ -110,6 +113,7 @@ class LIRMConfig(PreTrainedConfig):
     plane_upsample: int = 8
     plane_dim: int = 32
     sweep_size: int = 0
+    use_photos: bool = False
     nde_type: str = "panorama"
     nde_token_size: int = 32
     nde_upsample: int = 8
@@ -210,6 +214,10 @@ class LIRMConfig(PreTrainedConfig):
             raise ValueError(
                 f"sweep_size={self.sweep_size} must be 0 or divide plane_upsample={self.plane_upsample}, and times "
                 f"plane_token_size={self.plane_token_size} be even: half of the points lie on either side of an axis"
+            )
+        if self.use_photos and self.prediction_type == "brdf":
+            raise ValueError(
+                "use_photos=True copies radiance, which a model of prediction_type='brdf' does not predict"
             )
         if self.bptt_steps < 0:
             raise ValueError(f"bptt_steps={self.bptt_steps} must be 0 or more")

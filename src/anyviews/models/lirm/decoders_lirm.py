@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...geometry.spherical_harmonics import harmonic_basis
 from .configuration_lirm import LIRMConfig
 from .linear_lirm import linear
+from .photos_lirm import LIRMPhotos
 from .planes_lirm import LIRMPlanes, Rows, panorama_corners, plane_corners, weighted_rows
 
 
@@ -47,6 +48,15 @@ class LIRMFields:
     features: Float[Tensor, "*batch features"] | None = None
 
 
+# What is known of a point in a photo: how much it faces the photo, how near the photo is to the viewer, cover, and how
+# its colour differs from that of the other photos; and how much the first three count at the start.
+PHOTO_CHANNELS = 6
+BLEND_WIDTH = 8
+FIRST_PREFERENCE = (8.0, 3.0, 0.0)
+
+# Base colours are decoded as a change of the radiance, within these bounds.
+COPIED_RANGE = (0.02, 0.98)
+
 # The table of the panoramas, beside those that are named for the decoders.
 PANORAMAS = "panoramas"
 
@@ -60,11 +70,13 @@ class LIRMTables:
             as the radiance sees them, [B * Q * H * W, mlp_dim].
         batch: objects.
         gradient_sums: where gradients of the tables are added up, see `weighted_rows`.
+        photos: of the objects, if the model keeps them.
     """
 
     tables: dict[str, Float[Tensor, "_ channels"]]
     batch: int
     gradient_sums: dict[str, Float[Tensor, "_ channels"]] | None = None
+    photos: LIRMPhotos | None = None
 
     def look_up(self, name: str, rows: Rows) -> Float[Tensor, "points channels"]:
         """Interpolated values of a table."""
@@ -74,7 +86,7 @@ class LIRMTables:
         """The same values without their history, with sums of gradients that are still zero."""
         tables = {name: table.detach().requires_grad_() for name, table in self.tables.items()}
         sums = {name: torch.zeros_like(table) for name, table in self.tables.items()}
-        return LIRMTables(tables, self.batch, sums)
+        return LIRMTables(tables, self.batch, sums, self.photos)
 
 
 class LIRMHead(nn.Module):
@@ -84,17 +96,18 @@ class LIRMHead(nn.Module):
         inputs: channels of the concatenated features.
         hidden: width.
         depth: hidden layers, the first one included.
-        outputs: channels.
+        outputs: channels; None for those of the last hidden layer, which another module reads.
         gain: of the initial weights.
     """
 
-    def __init__(self, inputs: int, hidden: int, depth: int, outputs: int, gain: float):
+    def __init__(self, inputs: int, hidden: int, depth: int, outputs: int | None, gain: float):
         super().__init__()
         self.first = nn.Linear(inputs, hidden, bias=False)
         self.hidden = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(depth - 1))
-        self.last = nn.Linear(hidden, outputs, bias=False)
+        self.last = None if outputs is None else nn.Linear(hidden, outputs, bias=False)
         for layer in (self.first, *self.hidden, self.last):
-            layer.gain = gain
+            if layer is not None:
+                layer.gain = gain
 
     def project(self, planes: Float[Tensor, "batch planes size size channels"]) -> Float[Tensor, "rows hidden"]:
         """The first layer's share of each texel."""
@@ -115,7 +128,51 @@ class LIRMHead(nn.Module):
         states = F.relu(projected)
         for layer in self.hidden:
             states = linear(states, layer.weight, relu=True)
-        return self.last(states)
+        return states if self.last is None else self.last(states)
+
+
+class LIRMBlend(nn.Module):
+    """Chooses between a decoded radiance and the colours that photos show at a point.
+
+    Photos that look at the surface face on, and from about where the viewer stands, are preferred from the start.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.point = nn.Linear(width, BLEND_WIDTH)
+        self.photo = nn.Linear(PHOTO_CHANNELS, BLEND_WIDTH, bias=False)
+        self.score = nn.Linear(BLEND_WIDTH, 1, bias=False)
+        self.own = nn.Linear(BLEND_WIDTH, 1)
+        self.preference = nn.Parameter(torch.tensor(FIRST_PREFERENCE))
+
+    def forward(
+        self,
+        radiance: Float[Tensor, "points 3"],
+        features: Float[Tensor, "points width"],
+        colors: Float[Tensor, "points views 3"],
+        cover: Float[Tensor, "points views"],
+        towards: Float[Tensor, "points views 3"],
+        normals: Float[Tensor, "points 3"],
+        viewer: Float[Tensor, "points 3"],
+    ) -> Float[Tensor, "points 3"]:
+        """Radiance [N, 3].
+
+        Args:
+            radiance: decoded.
+            features: of the points, behind a ReLU.
+            colors, cover, towards: see `LIRMPhotos.look_up`.
+            normals, viewer: unit, away from the surface and towards the viewer.
+        """
+        facing = (towards * normals[:, None]).sum(-1)
+        aligned = (towards * viewer[:, None]).sum(-1)
+        told = torch.stack([facing, aligned, cover], dim=-1)
+        common = (colors * cover[..., None]).sum(1) / cover.sum(1).clamp(min=1e-3)[:, None]
+        further = colors - common[:, None]
+        point = linear(features, self.point.weight, self.point.bias)
+        hidden = F.relu(self.photo(torch.cat([told, further], dim=-1)) + point[:, None])
+        scores = self.score(hidden)[..., 0] + told @ self.preference + cover.clamp(min=1e-3).log()
+        scores = torch.cat([self.own(F.relu(point)), scores], dim=1).softmax(dim=1)
+        return scores[:, :1] * radiance + (scores[:, 1:, None] * colors).sum(1)
 
 
 class LIRMDecoders(nn.Module):
@@ -139,14 +196,17 @@ class LIRMDecoders(nn.Module):
             heads["radiance"] = LIRMHead(inputs, width, config.rgb_depth, outputs, gain)
         if self.has_panoramas:
             heads["panorama_level"] = LIRMHead(features, width, config.rho_depth, 1, gain)
+        if config.use_photos:
+            heads["blend"] = LIRMHead(features, width, 1, None, gain)
         self.heads = nn.ModuleDict(heads)
+        self.blend = LIRMBlend(width) if config.use_photos else None
 
     def project(self, planes: LIRMPlanes) -> LIRMTables:
         """Apply the first layers to planes and panoramas."""
         tables = {name: head.project(planes.planes) for name, head in self.heads.items()}
         if self.has_panoramas:
             tables[PANORAMAS] = self.heads["radiance"].project_panoramas(planes.panoramas)
-        return LIRMTables(tables, len(planes))
+        return LIRMTables(tables, len(planes), photos=planes.photos)
 
     def corners(self, points: Float[Tensor, "points 3"], objects: Int[Tensor, "points"]) -> Rows:
         """Where points are looked up in the planes of their objects."""
@@ -154,17 +214,23 @@ class LIRMDecoders(nn.Module):
         return plane_corners(points, objects, config.box_radius, config.num_planes, config.plane_resolution)
 
     def signed_distances(
-        self, tables: LIRMTables, points: Float[Tensor, "points 3"], rows: Rows
+        self, tables: LIRMTables, rows: Rows, first: Float[Tensor, "points"]
     ) -> Float[Tensor, "points"]:
-        """Distance to a small ball plus a learned, bounded correction."""
-        learned = self.heads["sdf"](tables.look_up("sdf", rows))
-        return self.correct(learned, points.norm(dim=-1))
+        """Distances to the shape at the start, `first`, plus a learned, bounded correction."""
+        return self.correct(self.heads["sdf"](tables.look_up("sdf", rows)), first)
 
-    def correct(self, learned: Float[Tensor, "points 1"], radii: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
-        """Signed distances from the decoder's output and the points' distances from the centre."""
+    def first_distances(
+        self, tables: LIRMTables, points: Float[Tensor, "points 3"], objects: Int[Tensor, "points"]
+    ) -> Float[Tensor, "points"]:
+        """Signed distances to a small ball, or to the visual hull if photos are kept."""
         radius = self.config.box_radius
-        bound = self.config.sdf_range * math.sqrt(3) * radius
-        return learned[:, 0].tanh() * bound + (radii - self.config.sdf_bias_radius * radius)
+        if tables.photos is not None:
+            return tables.photos.outside(points, objects, radius)
+        return points.norm(dim=-1) - self.config.sdf_bias_radius * radius
+
+    def correct(self, learned: Float[Tensor, "points 1"], first: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
+        """Signed distances from the decoder's output and those to the shape at the start."""
+        return learned[:, 0].tanh() * (self.config.sdf_range * math.sqrt(3) * self.config.box_radius) + first
 
     def appearance(
         self,
@@ -184,12 +250,21 @@ class LIRMDecoders(nn.Module):
             rows: of `corners`.
         """
         found = {"normals": F.normalize(self._decode("normal", tables, rows) + F.normalize(points, dim=-1), dim=-1)}
+        if "radiance" in self.heads:
+            normals = found["normals"].detach()
+            found["radiance"] = self._radiance(tables, normals, directions, objects, rows)
+            if self.blend is not None:
+                shown = tables.photos.look_up(points, objects)
+                towards = normals if directions is None else -directions
+                own = self._decode("blend", tables, rows)
+                found["radiance"] = self.blend(found["radiance"], own, *shown, normals, towards)
         if "base_color" in self.heads:
-            found["base_colors"] = self._decode("base_color", tables, rows).sigmoid()
+            raw = self._decode("base_color", tables, rows)
+            if self.blend is not None:
+                raw = raw + found["radiance"].detach().clamp(*COPIED_RANGE).logit()
+            found["base_colors"] = raw.sigmoid()
             materials = self._decode("roughness_metallic", tables, rows).sigmoid()
             found["roughness"], found["metallic"] = materials.split(1, dim=-1)
-        if "radiance" in self.heads:
-            found["radiance"] = self._radiance(tables, found["normals"].detach(), directions, objects, rows)
         return found
 
     def _decode(self, name: str, tables: LIRMTables, rows: Rows) -> Tensor:

@@ -15,7 +15,7 @@ from .decoders_lirm import LIRMTables
 from .modeling_lirm import LIRMModel
 from .occupancy_lirm import LIRMOccupancy
 from .planes_lirm import LIRMPlanes
-from .rendering_lirm import LIRMRender, RaySettings, in_batches, ray_chunks, render_rays
+from .rendering_lirm import SKIPPED_WEIGHT, LIRMRender, RaySettings, in_batches, ray_chunks, render_rays
 
 
 def deferred_loss(
@@ -30,6 +30,7 @@ def deferred_loss(
     sharpness: float | None = None,
     occupancy: LIRMOccupancy | None = None,
     numerical_normals: bool = False,
+    skipped_weight: float = SKIPPED_WEIGHT,
 ) -> tuple[Float[Tensor, ""], LIRMRender]:
     """A loss of rendered images whose `backward` reaches the planes and the decoders.
 
@@ -43,12 +44,12 @@ def deferred_loss(
         origins, directions: see `LIRMModel.render`.
         image_loss: from the maps of all rays to a scalar. It is called once.
         chunk: rays at a time, over all objects.
-        samples, sharpness, occupancy, numerical_normals: see `LIRMModel.render`.
+        samples, sharpness, occupancy, numerical_normals, skipped_weight: see `LIRMModel.render`.
 
     Returns:
         The loss, and the maps without gradients.
     """
-    settings = model._settings(samples, sharpness, occupancy, numerical_normals)
+    settings = model._settings(samples, sharpness, occupancy, numerical_normals, skipped_weight)
     with model._in_float32(origins):
         tables = model.decoders.project(planes)
         # first layers act through the tables; the others act on every sample

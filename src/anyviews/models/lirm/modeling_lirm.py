@@ -4,7 +4,7 @@ Source: "LIRM: Large Inverse Rendering Model for Progressive Reconstruction of S
 Radiance Fields" (arXiv 2504.20026). Deviations and open choices are listed in docs/methods/lirm.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import no_type_check
 
 import torch
@@ -20,8 +20,9 @@ from .configuration_lirm import LIRMConfig
 from .decoders_lirm import LIRMDecoders, LIRMFields
 from .layers_lirm import LIRMMLP, LIRMLayer, LIRMLinear, LIRMPatchEmbedding
 from .occupancy_lirm import LIRMOccupancy, distances_on_grid, find_occupancy
+from .photos_lirm import read_photos
 from .planes_lirm import LIRMPlanes, Rows, weighted_rows
-from .rendering_lirm import LIRMRender, RaySettings, in_batches, ray_chunks, render_rays
+from .rendering_lirm import SKIPPED_WEIGHT, LIRMRender, RaySettings, in_batches, ray_chunks, render_rays
 from .state_lirm import LIRMState
 from .sweep_lirm import LIRMSweep, gather_evidence
 
@@ -99,7 +100,11 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
     ) -> LIRMOutput | tuple:
         """Update objects by one set of photos, see `encode_images`, `update` and `decode_planes`."""
         photos = (images, origins, directions, backgrounds)
+        known = None if state is None else state.photos
         state = self.update(self.encode_images(*photos), state, self.gather_evidence(*photos, state=state))
+        if self.config.use_photos:
+            kept = read_photos(*photos, known)
+            state = replace(state, photo_maps=kept.maps, photo_cameras=kept.cameras)
         output = LIRMOutput(state=state, planes=self.decode_planes(state))
         return output if return_dict else output.to_tuple()
 
@@ -197,12 +202,12 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         if self.sweep is not None:
             planes = planes + self.sweep.texels(state.evidence)
         if state.panoramas is None:
-            return LIRMPlanes(planes.float())
+            return LIRMPlanes(planes.float(), photos=state.photos)
         square = _unpatchify(self.panorama_unpatchify(norm(state.panoramas)), 1, config.nde_upsample)
         side, size = config.panoramas_per_side, config.panorama_resolution
         square = square.reshape(len(square), side, size, side, size, -1)
         panoramas = square.transpose(2, 3).flatten(1, 2).contiguous()  # top left, top right, bottom left ...
-        return LIRMPlanes(planes.float(), panoramas.float())
+        return LIRMPlanes(planes.float(), panoramas.float(), state.photos)
 
     def query(
         self,
@@ -231,7 +236,8 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
                 rows = self.decoders.corners(some, objects)
                 along = None if view_directions is None else along
                 part = self.decoders.appearance(tables, some, along, objects, rows)
-                part["sdf"] = self.decoders.signed_distances(tables, some, rows)[:, None]
+                first = self.decoders.first_distances(tables, some, objects)
+                part["sdf"] = self.decoders.signed_distances(tables, rows, first)[:, None]
                 if with_features:
                     apart = Rows(rows.indices.view(-1, 4), rows.weights.view(-1, 4))
                     part["features"] = weighted_rows(planes.planes.flatten(0, -2), apart).view(len(some), -1)
@@ -288,6 +294,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         chunk: int | None = None,
         occupancy: LIRMOccupancy | None = None,
         numerical_normals: bool = False,
+        skipped_weight: float = SKIPPED_WEIGHT,
     ) -> LIRMRender:
         """Volume-render all maps along rays.
 
@@ -300,8 +307,9 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
                 them, see `deferred_loss`.
             occupancy: from `find_occupancy`, to skip what cannot be seen.
             numerical_normals: also give normals of the signed distances.
+            skipped_weight: samples that are left out weigh less than this in total, per ray.
         """
-        settings = self._settings(samples, sharpness, occupancy, numerical_normals)
+        settings = self._settings(samples, sharpness, occupancy, numerical_normals, skipped_weight)
         with self._in_float32(origins):
             tables = self.decoders.project(planes)
             chunks = ray_chunks(origins, directions, chunk)

@@ -53,15 +53,15 @@ def distances_on_grid(
     planes = _at_lines(tables.tables["sdf"].view(shape), 4, coordinates / config.box_radius)
     planes = _at_lines(planes, 3, coordinates / config.box_radius)  # [B, 3, signs, G rows, G columns, hidden]
     side = (coordinates <= 0).long() if signs == 2 else torch.zeros_like(coordinates, dtype=torch.long)
-    squared = coordinates.square()
     distances = planes.new_empty(tables.batch, size, size, size)
     for index, (xy, xz, yz) in enumerate(planes):
         for x in range(size):
             projected = xy[:, :, x][side].transpose(0, 1)  # [y, z, hidden], as are the next two
             projected = projected + xz[:, :, x][side] + yz[side[x]].transpose(0, 1)
-            radii = (squared[x] + squared[:, None] + squared).sqrt().flatten()
+            points = torch.cartesian_prod(coordinates[x : x + 1], coordinates, coordinates)
+            first = decoders.first_distances(tables, points, torch.full((size**2,), index, device=points.device))
             learned = decoders.heads["sdf"](projected.flatten(0, 1))
-            distances[index, x] = decoders.correct(learned, radii).view(size, size)
+            distances[index, x] = decoders.correct(learned, first).view(size, size)
     return distances
 
 

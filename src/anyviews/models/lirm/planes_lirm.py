@@ -6,6 +6,7 @@ has no bias: decoders_lirm.py applies it to the planes, and what is looked up he
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...rendering.gaussians.cpu.workers import equal_ranges, run, worker_count
+from .photos_lirm import LIRMPhotos
 
 
 # In-plane coordinates (columns, rows) and the coordinate whose sign chooses between the two planes of a pair.
@@ -32,25 +34,32 @@ class LIRMPlanes:
             name, from -R to R) and S columns (the first); + is where the third axis is above 0. P = 3 planes xy, xz,
             yz of a tri-plane.
         panoramas: [B, Q, H, W, C] features by azimuth (rows) and height (columns); None if the model has none.
+        photos: that points are looked up in as well; None if the model keeps none.
     """
 
     planes: Float[Tensor, "batch planes size size channels"]
     panoramas: Float[Tensor, "batch panoramas azimuths heights panorama_channels"] | None = None
+    photos: LIRMPhotos | None = None
 
     def __len__(self) -> int:
         return len(self.planes)
 
     def __getitem__(self, index: slice) -> "LIRMPlanes":
         """Some of the objects."""
-        return LIRMPlanes(self.planes[index], None if self.panoramas is None else self.panoramas[index])
+        return self._with(lambda part: part[index])
 
     def to(self, device: torch.device | str) -> "LIRMPlanes":
         """The same on another device."""
-        return LIRMPlanes(self.planes.to(device), None if self.panoramas is None else self.panoramas.to(device))
+        return self._with(lambda part: part.to(device))
 
     def detach(self) -> "LIRMPlanes":
         """The same without its history."""
-        return LIRMPlanes(self.planes.detach(), None if self.panoramas is None else self.panoramas.detach())
+        panoramas = None if self.panoramas is None else self.panoramas.detach()
+        return LIRMPlanes(self.planes.detach(), panoramas, self.photos)
+
+    def _with(self, change: Callable) -> "LIRMPlanes":
+        parts = (self.planes, self.panoramas, self.photos)
+        return LIRMPlanes(*(None if part is None else change(part) for part in parts))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from .occupancy_lirm import LIRMOccupancy
 
 SKIPPED_WEIGHT = 1e-4
 
+# The object is nowhere outside of the visual hull by more than this, in units of the object frame.
+CARVED = 0.04
+
 # Pixels that are less opaque have no depth and no numerical normal.
 VALID_OPACITY = 0.98
 
@@ -62,16 +65,22 @@ class RaySettings:
         sharpness: inverse deviation of the density around the surface.
         occupancy: cells to look at; None for all.
         numerical_normals: compute them too.
+        skipped_weight: samples that are left out weigh less than this in total, per ray.
     """
 
     samples: int
     sharpness: float
     occupancy: LIRMOccupancy | None = None
     numerical_normals: bool = False
+    skipped_weight: float = SKIPPED_WEIGHT
 
     def step(self, box_radius: float) -> float:
         """Length of a step."""
         return 2 * math.sqrt(3) * box_radius / self.samples
+
+    def carved_distance(self) -> float:
+        """Outside of the visual hull by more than this, samples are not looked at: their density is below 1/400."""
+        return 6 / self.sharpness
 
     def invisible_distance(self, box_radius: float) -> float:
         """Outside of the surface by more than this, samples weigh less than `SKIPPED_WEIGHT` in any total."""
@@ -96,8 +105,12 @@ def render_rays(
     radius = decoders.config.box_radius
     step = settings.step(radius)
     places, ray, points = _samples(origins, directions, objects, radius, settings)
+    first = decoders.first_distances(tables, points, objects[ray])
+    if tables.photos is not None:
+        near = (first < CARVED + settings.carved_distance()).nonzero()[:, 0]
+        places, ray, points, first = places[near], ray[near], points[near], first[near]
     rows = decoders.corners(points, objects[ray])
-    distances = decoders.signed_distances(tables, points, rows)
+    distances = decoders.signed_distances(tables, rows, first)
 
     shape = len(origins), settings.samples
     thickness = density(distances, settings.sharpness) * step
@@ -107,7 +120,7 @@ def render_rays(
     opacity = -torch.expm1(-behind[:, -1:])
     weights = weights.flatten()[places]
 
-    seen = (weights.detach() > SKIPPED_WEIGHT / settings.samples).nonzero()[:, 0]
+    seen = (weights.detach() > settings.skipped_weight / settings.samples).nonzero()[:, 0]
     ray, points, rows, weights = ray[seen], points[seen], rows[seen], weights[seen]
     values = decoders.appearance(tables, points, directions[ray], objects[ray], rows)
     values["depth"] = ((points - origins[ray]) * directions[ray]).sum(-1, keepdim=True)
@@ -163,7 +176,9 @@ def _numerical_normals(
 ) -> Tensor:
     """Directions in which signed distances grow, by forward differences [N, 3]."""
     moved = (points[:, None] + step * torch.eye(3, device=points.device)).flatten(0, 1)
-    ahead = decoders.signed_distances(tables, moved, decoders.corners(moved, objects.repeat_interleave(3)))
+    objects = objects.repeat_interleave(3)
+    first = decoders.first_distances(tables, moved, objects)
+    ahead = decoders.signed_distances(tables, decoders.corners(moved, objects), first)
     return F.normalize(ahead.view(-1, 3) - distances[:, None], dim=-1)
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...formats.files import new_file
+from .photos_lirm import LIRMPhotos
 
 
 FORMAT = "lirm-state"
@@ -23,6 +24,7 @@ class LIRMState:
         planes: [B, N, C], tokens of the planes.
         panoramas: [B, M, C], tokens of the panoramas; None if the model has none.
         updates: how many sets of photos they have seen.
+        photo_maps, photo_cameras: of `LIRMPhotos`; None if the model keeps none.
         evidence: [B, P, 9], what all these photos show at the points of a grid; None if the model does not ask.
     """
 
@@ -30,9 +32,16 @@ class LIRMState:
     panoramas: Float[Tensor, "batch panorama_tokens width"] | None = None
     updates: int = 0
     evidence: Float[Tensor, "batch points channels"] | None = None
+    photo_maps: Float[Tensor, "batch photos 5 rows columns"] | None = None
+    photo_cameras: Float[Tensor, "batch photos 4 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.planes)
+
+    @property
+    def photos(self) -> LIRMPhotos | None:
+        """All photos of the objects, if the model keeps them."""
+        return None if self.photo_maps is None else LIRMPhotos(self.photo_maps, self.photo_cameras)
 
     def to(self, device: torch.device | str) -> "LIRMState":
         """The same on another device."""

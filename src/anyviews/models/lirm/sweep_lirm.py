@@ -143,7 +143,21 @@ def project_points(
     origins: Float[Tensor, "batch views 3 height width"],
     directions: Float[Tensor, "batch views 3 height width"],
 ) -> tuple[Float[Tensor, "batch views points 2"], Bool[Tensor, "batch views points"]]:
-    """Pixels (x, y) in which pinhole cameras, known by their rays alone, see points, and whether they do.
+    """Pixels (x, y) in which pinhole cameras, known by their rays alone, see points, and whether they do."""
+    height, width = directions.shape[-2:]
+    to_world = pixel_axes(directions)
+    relative = points - origins[..., 0, 0][..., None, :]
+    homogeneous = relative @ torch.linalg.inv(to_world).mT
+    scale = homogeneous[..., 2:]
+    pixels = homogeneous[..., :2] / torch.where(scale > 0, scale, 1.0)
+    inside = (pixels >= 0) & (pixels <= pixels.new_tensor([width, height]))
+    return pixels, (scale[..., 0] > 0) & inside.all(-1)
+
+
+def pixel_axes(
+    directions: Float[Tensor, "batch views 3 height width"],
+) -> Float[Tensor, "batch views 3 3"]:
+    """What takes (x, y, 1), a place in the image in pixels, to a vector from the camera through it.
 
     The pixels' rays meet any plane across the viewing direction in a grid of parallelograms, which the rays of the
     four corners determine up to its size.
@@ -157,10 +171,4 @@ def project_points(
     first = top_left * lengths[..., :1]
     right = (top_right * lengths[..., 1:2] - first) / (width - 1)
     down = (bottom_left * lengths[..., 2:] - first) / (height - 1)
-    to_world = torch.stack([right, down, first - (right + down) / 2], dim=-1)  # of (x, y, 1), pixel centres at .5
-    relative = points - origins[..., 0, 0][..., None, :]
-    homogeneous = relative @ torch.linalg.inv(to_world).mT
-    scale = homogeneous[..., 2:]
-    pixels = homogeneous[..., :2] / torch.where(scale > 0, scale, 1.0)
-    inside = (pixels >= 0) & (pixels <= pixels.new_tensor([width, height]))
-    return pixels, (scale[..., 0] > 0) & inside.all(-1)
+    return torch.stack([right, down, first - (right + down) / 2], dim=-1)  # of (x, y, 1), pixel centres at .5
