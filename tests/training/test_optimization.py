@@ -1,14 +1,19 @@
 import signal
 
 import pytest
+import torch
+from accelerate.utils import DistributedType
 from diffusers import UNet2DModel
 from torch import nn
 from transformers import ViTConfig, ViTModel
 
 from anyviews.training import optimization
+from anyviews.training.loop import check_clipping
 from anyviews.training.optimization import (
+    clip_each_gradient,
     decay_groups,
     enable_gradient_checkpointing,
+    ending_at,
     name_sharded_blocks,
     stop_on_signal,
 )
@@ -66,3 +71,26 @@ def test_a_signal_that_is_passed_on_twice_does_not_interrupt_but_a_later_one_doe
         monkeypatch.setattr(optimization, "SECONDS_BETWEEN_INTERRUPTS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_each_gradient_is_clipped_alone_and_bad_values_count_as_zero():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=False), nn.Linear(2, 2).requires_grad_(False))
+    first, bias, second = model[0].weight, model[0].bias, model[1].weight
+    first.grad = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    bias.grad = torch.tensor([0.1, 0.2])
+    second.grad = torch.tensor([[torch.nan, torch.inf], [-torch.inf, 0.5]])
+    clip_each_gradient(model.parameters(), 1.0)
+    torch.testing.assert_close(first.grad, torch.tensor([[0.6, 0.0], [0.0, 0.8]]), atol=1e-5, rtol=0)
+    assert torch.equal(bias.grad, torch.tensor([0.1, 0.2]))
+    assert torch.equal(second.grad, torch.tensor([[0.0, 0.0], [0.0, 0.5]]))
+
+
+def test_a_cosine_can_end_above_zero_and_still_warms_up_from_zero():
+    cosine = ending_at(lambda step: step / 4 if step < 4 else 1 - (step - 4) / 6, 0.25, warmup=4)
+    assert [cosine(step) for step in (0, 2, 4, 7, 10)] == [0, 0.5, 1, 0.625, 0.25]
+
+
+def test_deepspeed_cannot_clip_each_gradient():
+    check_clipping("tensor", DistributedType.NO)
+    with pytest.raises(ValueError, match="--gradient_clipping model"):
+        check_clipping("tensor", DistributedType.DEEPSPEED)

@@ -65,6 +65,7 @@ class TrainingArguments:
         "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
     ] = argument("constant_with_warmup", "Schedule of the learning rate over max_train_steps.")
     lr_warmup_steps: int = argument(0, "Steps of linear warm-up.")
+    lr_end: float = argument(0.0, "Learning rate that a cosine ends at.")
     optimizer: Literal["adamw", "muon"] = argument(
         "adamw", "adamw, or muon: Muon for the linear layers of repeated blocks and AdamW for all else."
     )
@@ -74,6 +75,9 @@ class TrainingArguments:
     adam_epsilon: float = argument(1e-8, "Epsilon of AdamW.")
     adam_weight_decay: float = argument(1e-2, "Weight decay of the matrices; biases and norms have none.")
     max_grad_norm: float = argument(1.0, "Gradients are scaled down to this norm.")
+    gradient_clipping: Literal["model", "tensor"] = argument(
+        "model", "Whose norm that is: the whole model's, or each tensor's, whose values that are not finite become 0."
+    )
 
     use_ema: bool = argument(True, "Keep a moving average of the weights; it is what is validated and exported.")
     ema_max_decay: float = argument(0.9999, "Decay of the moving average after its warm-up.")

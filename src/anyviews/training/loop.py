@@ -24,6 +24,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from .arguments import DataArguments, TrainingArguments
 from .averages import averaged_tensors, averaged_weights
@@ -33,7 +34,9 @@ from .method import Method
 from .optimization import (
     attention_of,
     build_optimizer,
+    clip_each_gradient,
     enable_gradient_checkpointing,
+    ending_at,
     evaluation_mode,
     name_sharded_blocks,
     stop_on_signal,
@@ -101,6 +104,7 @@ class Run:
         )
         plugin = accelerator.state.deepspeed_plugin
         check_sharding(accelerator.distributed_type, None if plugin is None else plugin.zero_stage)
+        check_clipping(arguments.gradient_clipping, accelerator.distributed_type)
         check_optimizer(arguments.optimizer, accelerator.distributed_type)
         check_output_dir(accelerator, self.output_dir)
         checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
@@ -170,6 +174,10 @@ class Run:
             num_training_steps=self.arguments.max_train_steps,
             last_epoch=self.step - 1,
         )
+        if self.arguments.lr_end:
+            floor = self.arguments.lr_end / self.arguments.learning_rate
+            factors = [ending_at(factor, floor, self.arguments.lr_warmup_steps) for factor in self.schedule.lr_lambdas]
+            self.schedule = LambdaLR(self.optimizer, factors, last_epoch=self.step - 1)
 
     def _open_log(self) -> None:
         arguments, accelerator = self.arguments, self.accelerator
@@ -212,13 +220,20 @@ class Run:
                 self.accelerator.backward(losses["loss"])
                 collected.append({name: loss.detach().float() for name, loss in losses.items()})
                 if self.accelerator.sync_gradients:
-                    self.accelerator.clip_grad_norm_(self.parameters, self.arguments.max_grad_norm)
+                    self._clip_gradients()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
         self.schedule.step()
         if self.ema is not None:
             self.ema.step(self.averaged)
         return {name: torch.stack([losses[name] for losses in collected]).mean() for name in collected[0]}
+
+    def _clip_gradients(self) -> None:
+        if self.arguments.gradient_clipping == "model":
+            self.accelerator.clip_grad_norm_(self.parameters, self.arguments.max_grad_norm)
+            return
+        self.accelerator.unscale_gradients()
+        clip_each_gradient(self.parameters, self.arguments.max_grad_norm)
 
     def _should_stop(self, signals: list[int]) -> tuple[bool, bool]:
         """Whether a signal came, and whether the time is up, in any process."""
@@ -295,6 +310,14 @@ def check_optimizer(optimizer: str, distributed_type: DistributedType) -> None:
             f"--optimizer muon needs whole matrices and {distributed_type.value} divides them among processes; give "
             "--optimizer adamw, or an accelerate config without sharding, such as "
             "training_scripts/accelerate_configs/multi_gpu.yaml"
+        )
+
+
+def check_clipping(gradient_clipping: str, distributed_type: DistributedType) -> None:
+    """Refuse DeepSpeed where each tensor is to be clipped: it clips the whole model's gradients itself."""
+    if gradient_clipping == "tensor" and distributed_type == DistributedType.DEEPSPEED:
+        raise ValueError(
+            "DeepSpeed clips gradients itself, all in one; give --gradient_clipping model or another accelerate config"
         )
 
 

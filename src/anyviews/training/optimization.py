@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from diffusers.models.attention_dispatch import attention_backend
@@ -62,6 +62,22 @@ def build_optimizer(model: nn.Module, arguments: TrainingArguments) -> torch.opt
     if arguments.optimizer == "muon":
         return MuonWithAdamW(muon_groups(model, arguments.adam_weight_decay), **options)
     return torch.optim.AdamW(decay_groups(model, arguments.adam_weight_decay), **options)
+
+
+def clip_each_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+    """Scale the gradient of each tensor down to a norm; values that are not finite become 0 first.
+
+    One tensor with a bad gradient thus takes nothing away from the steps of all others.
+    """
+    for parameter in parameters:
+        if parameter.grad is not None:
+            torch.nan_to_num(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0, out=parameter.grad)
+            nn.utils.clip_grad_norm_(parameter, max_norm)
+
+
+def ending_at(factor: Callable[[int], float], floor: float, warmup: int) -> Callable[[int], float]:
+    """A schedule's factor by step, squeezed after the warm-up so that 0 becomes a floor."""
+    return lambda step: factor(step) if step < warmup else floor + (1 - floor) * factor(step)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
