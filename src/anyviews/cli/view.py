@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="THING",
-        help="a scene's .npz, Gaussians or points (.ply, .splat, .spz), a mesh (.glb, .obj, .ply), a shard "
-        "(.parquet), or a folder: photos with cameras, shards, step_<number> files, or the output of a run",
+        help="a scene's .npz, Gaussians or points (.ply, .splat, .spz), a mesh (.glb, .usdz, .obj, .ply), a "
+        "shard (.parquet), or a folder: photos with cameras, shards, step_<number> files, or the output of a run",
     )
     parser.add_argument("--row", type=int, default=0, metavar="N", help="sample of a dataset to show (default: 0)")
     parser.add_argument("--export", metavar="OUT.html", help="write one page that opens offline, and serve nothing")

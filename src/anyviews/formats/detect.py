@@ -130,7 +130,7 @@ def _load_file(path: Path, size: tuple[int, int] | None, select: Sequence[int] |
         return read_image_folder([path], size, select)
     raise ValueError(
         f"{path} is of no known kind; accepted are folders, cameras.json, transforms.json, .npz and photos "
-        f"({', '.join(PHOTO_SUFFIXES)}); load_scene also reads .ply, .splat, .spz, .glb and .obj"
+        f"({', '.join(PHOTO_SUFFIXES)}); load_scene also reads .ply, .splat, .spz, .glb, .usdz and .obj"
     )
 
 

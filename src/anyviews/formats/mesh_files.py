@@ -16,9 +16,10 @@ from .mesh_parts import join_meshes
 from .obj import write_obj
 from .ply import as_table
 from .ply_table import read_ply_tables, write_ply_tables
+from .usdz_reading import read_usdz
 
 
-MESH_SUFFIXES = (".glb", ".obj", ".ply")
+MESH_SUFFIXES = (".glb", ".usdz", ".obj", ".ply")
 
 __all__ = ["MESH_SUFFIXES", "read_mesh", "write_mesh_ply", "write_obj"]
 
@@ -49,7 +50,7 @@ def write_mesh_ply(mesh: Mesh, path: Path | str, overwrite: bool = False) -> Non
 
 
 def read_mesh(path: Path | str) -> Mesh:
-    """Read a .glb, .obj or PLY file as one mesh: all its parts where they stand, polygons cut into triangles.
+    """Read a .glb, .usdz, .obj or PLY file as one mesh: all its parts where they stand, polygons cut into triangles.
 
     Materials of several parts are put side by side into one texture each of base colour, roughness, metallic and
     normals. Where that cannot be done, because a texture repeats often, vertices get the colours of the textures.
@@ -58,6 +59,7 @@ def read_mesh(path: Path | str) -> Mesh:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ImportError: if it is a .usdz file, and usd-core is not installed.
         ValueError: if it is damaged, holds no faces or is of another kind.
     """
     path = Path(path)
@@ -69,8 +71,10 @@ def read_mesh(path: Path | str) -> Mesh:
         # finds files that are cut off, and headers that ask for more memory than there is
         read_ply_tables(path)
     try:
-        mesh = _load(path)
+        mesh = read_usdz(path) if path.suffix.lower() == ".usdz" else _load(path)
         return mesh.validate()
+    except ImportError:
+        raise
     # whatever a damaged file makes the library raise
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a mesh: {error or type(error).__name__}") from error

@@ -38,15 +38,15 @@ FORMAT_OF_ENDING = {
 GAUSSIAN_ENDINGS = (".ply", ".compressed.ply", ".splat", ".spz", ".npz")
 
 # Files that load_scene reads without photos.
-SCENE_SUFFIXES = (".npz", ".ply", ".splat", ".spz", ".glb", ".obj")
+SCENE_SUFFIXES = (".npz", ".ply", ".splat", ".spz", ".glb", ".usdz", ".obj")
 
 
 def load_scene(path: Path | str, size: tuple[int, int] | None = None) -> Scene:
     """Load whatever a file or folder holds: a scene (.npz), points, Gaussians, a mesh, or photos with cameras.
 
     Args:
-        path: an .npz, .ply, .splat, .spz, .glb or .obj file, or photos with cameras as `load_views` takes them. What
-            a .ply file holds is read from its header.
+        path: an .npz, .ply, .splat, .spz, .glb, .usdz or .obj file, or photos with cameras as `load_views` takes
+            them. What a .ply file holds is read from its header.
         size: (height, width) to fit images to.
 
     Returns:
@@ -67,7 +67,7 @@ def load_scene(path: Path | str, size: tuple[int, int] | None = None) -> Scene:
         return scene if size is None else _fitted(scene, size)
     if size is not None:
         raise ValueError(f"{path} has no images to fit to {size[0]}x{size[1]}; leave the size out")
-    if suffix in (".glb", ".obj") or (suffix == ".ply" and ply_content(path) == "mesh"):
+    if suffix in (".glb", ".usdz", ".obj") or (suffix == ".ply" and ply_content(path) == "mesh"):
         from .mesh_files import read_mesh
 
         return _scene(mesh=read_mesh(path))

@@ -1,7 +1,8 @@
 """Meshes as .usdz (Universal Scene Description, for Apple's viewers and others), by the optional package usd-core.
 
 One mesh with a UsdPreviewSurface; textures are PNG inside the package. The stage has +Y up; a world with another up is
-turned by the transform of its root, as in .glb files. A world unit is written as a metre.
+turned by the transform of its root, which says so in its `customData`, as in .glb files. A world unit is written as a
+metre.
 """
 
 import tempfile
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..mesh import Mesh
 from .files import new_file
+from .glb import UP_KEY
 from .mesh_materials import metallic_roughness_picture, pictures_of, uniform_values
 from .world_up import Y_UP, quaternion_to_y_up
 
@@ -34,21 +36,36 @@ def write_usdz(mesh: Mesh, path: Path | str, overwrite: bool = False, up: Sequen
         ImportError: if the package usd-core is not installed.
         ValueError: if the mesh is not valid, or `up` is no direction.
     """
-    try:
-        from pxr import Sdf
-    except ImportError as error:
-        raise ImportError(f'{path}: .usdz files need usd-core: pip install "anyviews[usdz]"') from error
+    require_usd(path)
+    from pxr import Sdf
+
     mesh.validate()
     rotation = quaternion_to_y_up(up)
     with new_file(path, overwrite) as temporary, tempfile.TemporaryDirectory() as folder:
-        _write_stage(mesh, Path(folder, STAGE), rotation)
+        _write_stage(mesh, Path(folder, STAGE), rotation, up)
         with Sdf.ZipFileWriter.CreateNew(str(temporary)) as package:
             # viewers open the first file
             for file in (Path(folder, STAGE), *sorted(Path(folder).glob("*.png"))):
                 package.AddFile(str(file), file.name)
 
 
-def _write_stage(mesh: Mesh, path: Path, rotation: tuple[float, float, float, float]) -> None:
+def require_usd(path: Path | str) -> Any:
+    """The library of .usdz files.
+
+    Args:
+        path: the file that needs it.
+
+    Raises:
+        ImportError: if it is not installed, with the pip line.
+    """
+    try:
+        from pxr import Usd
+    except ImportError as error:
+        raise ImportError(f'{path}: .usdz files need usd-core: pip install "anyviews[usdz]"') from error
+    return Usd
+
+
+def _write_stage(mesh: Mesh, path: Path, rotation: tuple[float, float, float, float], up: Sequence[float]) -> None:
     from pxr import Gf, Usd, UsdGeom
 
     stage = Usd.Stage.CreateNew(str(path))
@@ -59,6 +76,7 @@ def _write_stage(mesh: Mesh, path: Path, rotation: tuple[float, float, float, fl
     if rotation != (0, 0, 0, 1):
         x, y, z, w = rotation
         root.AddOrientOp(UsdGeom.XformOp.PrecisionDouble).Set(Gf.Quatd(w, x, y, z))
+        root.GetPrim().SetCustomDataByKey(UP_KEY, Gf.Vec3d(*map(float, up)))
     shape = UsdGeom.Mesh.Define(stage, f"{ROOT}/Mesh")
     vertices = _columns(mesh.vertices)
     shape.CreatePointsAttr(vertices)

@@ -13,7 +13,7 @@ from ..scene import Scene
 # Files of a run's output folder that hold the parts of one scene, by the part.
 PARTS = {
     "gaussians": ("gaussians.ply", "gaussians.compressed.ply", "gaussians.spz", "gaussians.splat"),
-    "mesh": ("mesh.glb", "mesh.ply", "mesh.obj"),
+    "mesh": ("mesh.glb", "mesh.usdz", "mesh.ply", "mesh.obj"),
     "points": ("points.ply",),
 }
 WHOLE = "scene.npz"
