@@ -8,6 +8,7 @@ import warnings
 from types import ModuleType
 
 import pytest
+import torch
 from hub.stub_hub import Repository, StubHub
 from scenes import Page
 
@@ -35,6 +36,9 @@ class Echo(ModuleType):
         assert result["shown"] is not None
         return [heading((folder / "echo.txt").read_text())]
 
+    def overview(self, result, folder):
+        return [("nothing", torch.zeros(1, 3, 8, 8))]
+
     def describe(self, result):
         return [f"echoed {result['photos']}"]
 
@@ -61,6 +65,7 @@ def test_the_checkpoint_says_the_method(checkpoint, tmp_path, capsys):
         f"look at {out / 'index.html'}",
     ]
     result = json.loads((out / "result.json").read_text())
+    assert (out / "overview.jpg").stat().st_size > 0
     assert result["method"] == "echo" and result["settings"]["loudness"] == 2 and "shown" not in result
     assert f"anyviews run photos --output {out}" in result["command"] and "--formats ply" in result["command"]
     page = Page(out / "index.html")

@@ -82,7 +82,8 @@ def test_held_out_photos_are_generated_and_scored(run, scene, tmp_path, capsys):
     assert float(error) == pytest.approx(scores["constant depth"]["absrel"], rel=1e-4)
     torch.testing.assert_close(generated.cameras.camera_to_world, photo.cameras.camera_to_world)
 
-    assert sorted(path.name for path in out.iterdir()) == sorted([*part["files"], "index.html", "result.json"])
+    written = [*part["files"], "index.html", "overview.jpg", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(written)
     assert len(trimesh.load(out / "points.ply").vertices) == HEIGHT * WIDTH
     torch.testing.assert_close(read_depth_folder(out / "depth")[0], generated.depths, rtol=1e-2, atol=1e-2)
     assert pycolmap.Reconstruction(out / "colmap/sparse/0").num_images() == 1

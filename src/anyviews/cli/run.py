@@ -12,6 +12,7 @@ from typing import Any
 from ..formats.files import new_folder
 from .methods import load_method
 from .outputs import check_not_inside, describe_run, parse_formats, user_warnings, write_result
+from .overview import FILE_NAME, write_overview
 from .page import write_page
 
 
@@ -70,11 +71,11 @@ def run_into(
     overwrite: bool,
     positional: str,
 ) -> dict[str, Any]:
-    """Compute into a new folder, write result.json and the page, and return the result.
+    """Compute into a new folder, write result.json, the picture and the page, and return the result.
 
     Args:
         arguments: of the verb, with `output`.
-        method: whose `sections` make the page.
+        method: whose `sections` make the page and whose `overview` the picture.
         compute: a function such as the method's `run`.
         overwrite: whether a folder with content may be replaced.
         positional: the name of the argument that is given without one.
@@ -95,6 +96,7 @@ def run_into(
         }
         title = result.get("title") or f"{Path(getattr(arguments, positional)).resolve().name}: {method.TITLE}"
         write_page(folder / "index.html", title, result, method.sections(result, folder))
+        write_overview(folder / FILE_NAME, method.overview(result, folder))
         result.pop("shown", None)
         write_result(result, folder)
     return result

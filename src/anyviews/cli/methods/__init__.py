@@ -8,13 +8,14 @@ A method is a module of this package with
     add_arguments(group)                        its own options, long names, into its own group
     run(arguments, folder: Path) -> dict        loads, computes, writes files into `folder`, which is renamed later
     sections(result, folder: Path) -> list[str] the HTML of its page, from the building blocks in `cli/page.py`
+    overview(result, folder: Path) -> list[Row] the rows of its one picture, see `cli/overview.py`
     describe(result) -> list[str]               lines for people
 
 `arguments` holds the common options, too: `photos` and `checkpoint` (as typed), `device` (as typed: see
 `photos.choose_device`), `seed`, `formats` (a list, checked), `json` (whether to be quiet). `run` returns what JSON can
 hold: "parts" (a list of dicts), "photos" (how many), "device", and whatever else it has to say; the page takes up
-"title" and "warnings" (a list of texts) where there are any. What `sections` needs and JSON cannot hold goes under
-"shown", which is not written.
+"title" and "warnings" (a list of texts) where there are any. What `sections` and `overview` need and JSON cannot hold
+goes under "shown", which is not written.
 """
 
 import json

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...color import srgb_from_linear
 from ...formats.hdr import read_environment
 from ...models.lirm.processing_lirm import on_white
 from ...pipelines.inputs_lirm import read_object_photos
@@ -16,6 +17,7 @@ from ...pipelines.pipeline_lirm import LIRMPipeline
 from ...rendering.shading.studio import studio_environment
 from ..checkpoints import load_checkpoint
 from ..outputs import FILES
+from ..overview import MOST_COLUMNS, SIDE, Row
 from ..page import grid, heading, paragraph, photo_section, pixels_figure, scene_figure, table, thinned, video_figure
 from ..photos import load_posed
 
@@ -89,13 +91,13 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "photos": len(photos),
         "device": str(pipe.device),
         "parts": [{**_summary(asset), "seconds": round(seconds, 3), "files": files}],
-        "shown": (asset, photos),
+        "shown": (asset, photos, environment),
     }
 
 
 def sections(result: dict[str, Any], folder: Path) -> list[str]:
     """The object to turn, in the light, and photos beside what the network sees from the same places."""
-    asset, photos = result["shown"]
+    asset, photos, _ = result["shown"]
     (part,) = result["parts"]
     html = [heading("The object"), paragraph(_sentence(part))]
     html.append(scene_figure(asset.to_scene(), "The mesh in its base colours, and the cameras; drag to turn"))
@@ -130,6 +132,15 @@ def sections(result: dict[str, Any], folder: Path) -> list[str]:
         for index, names in enumerate(part["updates"])
     }
     return [*html, heading("Updates"), table(columns, rows), *photo_section(photos)]
+
+
+def overview(result: dict[str, Any], folder: Path) -> list[Row]:
+    """Photos, and the mesh once around in the light of the environment and in its base colours."""
+    asset, photos, environment = result["shown"]
+    lit = asset.relight(environment, asset.turntable_cameras(MOST_COLUMNS, SIDE), method="prefiltered")
+    # radiance is summed over the covered part of a pixel; white fills the rest
+    rows = [("photos", photos.images), ("mesh, lit anew", srgb_from_linear(lit.radiance + 1 - lit.masks))]
+    return rows if lit.base_colors is None else [*rows, ("base colour", on_white(lit.base_colors, lit.masks))]
 
 
 def describe(result: dict[str, Any]) -> list[str]:

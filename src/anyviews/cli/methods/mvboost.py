@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ...cameras import Cameras
 from ...foreground import REMOVER_NAME
@@ -17,6 +18,7 @@ from ...pipelines.pipeline_mvboost import STRENGTH, MVBoostPipeline
 from ...scene import Scene
 from ..checkpoints import load_checkpoint
 from ..outputs import write_formats
+from ..overview import Row
 from ..page import grid, heading, paragraph, pixels_figure, scene_figure, thinned
 
 
@@ -30,6 +32,8 @@ DEFAULT_FORMATS = ("gaussian-ply", "html", "mp4")
 
 # The page shows so many objects; the folder beside it holds all.
 MOST_SHOWN = 6
+# The picture shows so many.
+MOST_PICTURED = 3
 # Degrees above the horizon of the renders, which show the object's top, too.
 ELEVATION = 15.0
 # Folders of what the generator drew, always written.
@@ -110,6 +114,16 @@ def sections(result: dict[str, Any], folder: Path) -> list[str]:
     if len(result["shown"]) < len(result["parts"]):
         html.append(paragraph(f"{len(result['shown'])} of {len(result['parts'])} objects are shown.", quiet=True))
     return html
+
+
+def overview(result: dict[str, Any], folder: Path) -> list[Row]:
+    """Of the first objects the photo with the views drawn of it, and the Gaussians from around."""
+    rows = []
+    for name, output, scene in result["shown"][:MOST_PICTURED]:
+        photo = F.interpolate(output.pictures[:1], output.images.shape[-2:], mode="area")[0]
+        rows.append((f"{name}, and views drawn of it", [photo, *output.images]))
+        rows.append(("Gaussians from around", scene.images))
+    return rows
 
 
 def describe(result: dict[str, Any]) -> list[str]:

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from ...evaluation.pictures import color_depth
 from ...formats.photos import Photo, load_photos
+from ...geometry.paths import interpolate
 from ...pipelines.output_mvdust3r import MVDust3rPlusPipelineOutput
 from ...pipelines.pipeline_mvdust3r import MVDust3rPlusPipeline
+from ...rendering.gaussians import render_gaussians
 from ...rendering.surfaces import mesh_from_scene
 from ...scene import Scene
 from ...views import Views
 from ..camera_map import camera_map
 from ..checkpoints import load_checkpoint
 from ..outputs import write_formats
+from ..overview import MOST_COLUMNS, Row
 from ..page import grid, heading, paragraph, pixels_figure, scene_figure, table, thinned
 from ..photos import load_posed
 
@@ -143,6 +146,16 @@ def sections(result: dict[str, Any], folder: Path) -> list[str]:
         figures.append(pixels_figure(depths[i], "depth"))
         figures.append(pixels_figure(confidence[i], "confidence"))
     return [*html, grid(figures)]
+
+
+def overview(result: dict[str, Any], folder: Path) -> list[Row]:
+    """What the network sees, its depth, and the Gaussians from between the cameras where there are any."""
+    output, scene = result["shown"]
+    rows = [("photos", scene.images), ("depth found, near is warm", color_depth(scene.depths))]
+    if output.gaussians is not None and output.found.sum() > 1:
+        path = interpolate(scene.cameras[output.found], 2 * MOST_COLUMNS)
+        rows.append(("Gaussians from between the photos", render_gaussians(output.gaussians, path).images))
+    return rows
 
 
 def describe(result: dict[str, Any]) -> list[str]:

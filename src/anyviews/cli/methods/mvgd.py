@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ...evaluation.pictures import color_depth
 from ...pipelines import MVGDPipeline
 from ..checkpoints import load_checkpoint
 from ..convert import parse_size
 from ..outputs import FILES
+from ..overview import Row
 from ..page import photo_section
 from ..photos import DEFAULT_FRAMES, HELD_OUT, NOVEL_PATHS, choose_targets, load_posed
 from .mvgd_generation import Generation, cautions, generate, score, summarize, write_files
@@ -99,6 +101,20 @@ def sections(result: dict[str, Any], folder: Path) -> list[str]:
         html += generation_section(part, generation, folder)
     seen = set(generations[0].context.names)
     return html + photo_section(photos, ["seen" if name in seen else "left out" for name in photos.names])
+
+
+def overview(result: dict[str, Any], folder: Path) -> list[Row]:
+    """Of every generation the photos seen, the views, what they are compared with, and their depth."""
+    rows = [("photos seen", result["shown"][1][0].context.images)]
+    for generation in result["shown"][1]:
+        scene, truth = generation.scene, generation.truth
+        if truth is not None:
+            rows.append(("photos left out", truth.images))
+        if scene.images is not None:
+            rows.append(("generated", scene.images))
+        if scene.depths is not None:
+            rows.append(("their depth, near is warm", color_depth(scene.depths)))
+    return rows
 
 
 def describe(result: dict[str, Any]) -> list[str]:
