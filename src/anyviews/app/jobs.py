@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..cli.main import UNEXPECTED, build_parser, explain
+from ..cli.run import run
 from .uploads import unpack
 
 
@@ -55,7 +56,7 @@ def run_job(root: Path, files: Sequence[str] | None, checkpoint: str, words: Seq
         output = folder / "result"
         argv = ["run", str(unpack(files, uploads)), "--output", str(output), "--checkpoint", checkpoint, *words]
         arguments = build_parser("run", argv[1:]).parse_args(argv)
-        result = arguments.module.run(arguments)
+        result = run(arguments)
         for file in (output / "index.html", output / "result.json"):
             # where the server keeps its files is not for visitors
             file.write_text(_hidden(file.read_text(encoding="utf-8"), folder), encoding="utf-8")

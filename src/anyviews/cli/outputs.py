@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..formats import save_scene
 from ..scene import Scene
 
@@ -89,7 +90,7 @@ def describe_run(arguments: argparse.Namespace, positional: str) -> dict[str, An
         "command": shlex.join(command),
         "settings": settings,
         "versions": {
-            "anyviews": version("anyviews"),
+            "anyviews": __version__,
             "torch": version("torch"),
             "diffusers": version("diffusers"),
             "Python": platform.python_version(),
