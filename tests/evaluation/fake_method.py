@@ -1,5 +1,6 @@
 """A method that answers at once: what tests of protocols, reports and the command are made of."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from anyviews.evaluation.case import Case, CaseResult, Row
 from anyviews.evaluation.methods.scoring import image_scores
 from anyviews.evaluation.protocols import Protocol, Ranking, Table
 from anyviews.evaluation.protocols.sources import Need, Source
+from anyviews.evaluation.report import case_record
 from anyviews.views import Views
 
 
@@ -45,6 +47,19 @@ PROTOCOL = Protocol(
     ranking=Ranking("quality", "blur", "psnr"),
     baselines=("mean colour",),
 )
+
+FACTS = {"checkpoint": "tiny", "checkpoint_hash": "0", "seed": 0, "seconds": 1.0, "conditions": {}}
+
+
+def rows(psnr: float, position: float = 0.0, absrel: float = math.nan) -> list[Row]:
+    """A row of each table."""
+    scores = {"psnr": psnr, "absrel": absrel}
+    return [Row("quality", "blur", scores), Row("spread", "blur", {"psnr": psnr}, position)]
+
+
+def record(name: str, *values, **named) -> dict:
+    """The record of a case with these rows."""
+    return case_record(name, 0, rows(*values, **named), PROTOCOL)
 
 
 class Model:

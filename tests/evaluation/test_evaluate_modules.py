@@ -9,10 +9,14 @@ import pytest
 import torch
 from strategies import random_cameras
 
-from anyviews.evaluation.depth_metrics import score_depths
+from anyviews.evaluation.consistency import score_reprojection
+from anyviews.evaluation.depth_metrics import score_depths, score_normals
 from anyviews.evaluation.image_metrics import score_images
+from anyviews.evaluation.material_metrics import score_base_color, score_material_map
+from anyviews.evaluation.mvdust3r_metrics import score_pointmaps
 from anyviews.evaluation.point_metrics import score_points
 from anyviews.evaluation.pose_metrics import score_cameras
+from anyviews.evaluation.stanford_orb import score_orb_images
 
 
 @pytest.fixture
@@ -79,12 +83,58 @@ def test_cameras(load):
     assert "focal_error" not in result
 
 
+def test_maps(load):
+    found, wanted = torch.rand(2, 3, 16, 18), torch.rand(2, 3, 16, 18)
+    masks, rough = torch.ones(2, 1, 16, 18), torch.rand(2, 1, 16, 18)
+    masks[..., :4] = 0
+    expected = score_normals(found[:1], wanted[:1])
+    result = load("normal_scores").compute(**both(found[:1], wanted[:1]))
+    assert {name: result[name] for name in expected} == pytest.approx({n: s.value for n, s in expected.items()})
+    maps = [torch.cat([color, rough, 1 - rough, masks], dim=1) for color in (found, wanted)]
+    result = load("material_scores").compute(**both(*maps))
+    assert result["base_color_psnr"] == pytest.approx(score_base_color(found, wanted, masks)["base_color_psnr"].value)
+    assert result["roughness_mae"] == score_material_map("roughness", rough, rough, masks)["roughness_mae"].value == 0
+    for scaled in (True, False):
+        result = load("hdr_scores").compute(
+            **both(torch.cat([3 * found, masks], 1), torch.cat([3 * wanted, masks], 1)), scaled=scaled
+        )
+        for name, score in score_orb_images(3 * found, 3 * wanted, masks, scaled).items():
+            assert result[name] == pytest.approx(score.value, abs=1e-5)
+
+
+def both(found: torch.Tensor, wanted: torch.Tensor) -> dict:
+    """Maps [V, C, H, W] as `evaluate` takes them."""
+    names = ("predictions", "references")
+    return {name: values.movedim(1, -1).numpy() for name, values in zip(names, (found, wanted), strict=True)}
+
+
+def test_pointmaps(load):
+    found, wanted = torch.randn(2, 3, 6, 7, 3), torch.randn(2, 3, 6, 7, 3)
+    wanted[:, :, 0, 0] = torch.nan
+    result = load("pointmap_scores").compute(predictions=found.numpy(), references=wanted.numpy())
+    single = [score_pointmaps(a, b, b.isfinite().all(-1)) for a, b in zip(found, wanted, strict=True)]
+    for name in ("mvdust3r_nd", "mvdust3r_cd", "mvdust3r_dac@0.5"):
+        assert result[name] == pytest.approx(sum(scores[name].value for scores in single) / 2, abs=1e-6)
+    assert result["protocols"]["mvdust3r_cd"]["unit"] == "m, squared"
+
+
+def test_reprojection(load):
+    cameras, depths = random_cameras(0, 3, height=6, width=7), 1 + torch.rand(3, 1, 6, 7)
+    rows = torch.zeros(1, 3, 7, 4, dtype=torch.float64)
+    rows[0, :, :4], rows[0, :, 4:, :3] = cameras.camera_to_world, cameras.intrinsics
+    result = load("reprojection_scores").compute(predictions=depths[None, :, 0].numpy(), references=rows.numpy())
+    expected = score_reprojection(depths, cameras.to(dtype=torch.float32))
+    for name, score in expected.items():
+        assert result[name] == pytest.approx(score.value, nan_ok=True)
+
+
 def test_a_script_of_the_user_loads_the_folders(repository, tmp_path):
     pytest.importorskip("evaluate")
-    names = ("image_scores", "depth_scores", "camera_scores", "point_scores")
+    names = [folder.name for folder in (repository / "utils" / "metrics").iterdir() if folder.name != "point_scores"]
+    assert len(names) >= 8
     code = (
         "import evaluate\n"
-        f"for name in {names}:\n"
+        f"for name in {[*names, 'point_scores']}:\n"
         f"    metric = evaluate.load({str(repository / 'utils' / 'metrics')!r} + '/' + name)\n"
         "print(metric.compute(predictions=[[[0.0, 0, 0]]], references=[[[0.0, 3, 4]]])['chamfer'])\n"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from strategies import random_cameras
 
+from anyviews.evaluation.consistency import score_reprojection
 from anyviews.evaluation.depth_metrics import score_depths, score_normals
 from anyviews.evaluation.image_metrics import score_images
 from anyviews.evaluation.material_metrics import score_base_color, score_material_map
@@ -29,6 +30,7 @@ def returned_names() -> set[str]:
         score_normals(images, images),
         score_points(points, points, (0.1,), points, points),
         score_cameras(cameras, cameras, thresholds=(5,)),
+        score_reprojection(depths.double(), random_cameras(0, 2, height=16, width=16), (0.05,)),
         score_base_color(images, images, masks),
         score_material_map("roughness", depths, depths, masks),
         score_orb_images(images, images, masks, scaled=True),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fake_method import PROTOCOL
+from evaluation.fake_method import PROTOCOL
 from PIL import Image
 
 from anyviews.data.adaptors import ADAPTORS

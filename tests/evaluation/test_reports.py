@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fake_method import PROTOCOL, installed
+from evaluation.fake_method import FACTS, PROTOCOL, installed, record, rows
 
 from anyviews.evaluation.case import CaseResult, Row
 from anyviews.evaluation.methods.scoring import depth_map_scores, image_scores
@@ -22,18 +22,6 @@ from anyviews.evaluation.report import (
 )
 from anyviews.evaluation.runner import evaluate_case, need_of, prepare_folder, read_cases
 from anyviews.views import Views
-
-
-FACTS = {"checkpoint": "tiny", "checkpoint_hash": "0", "seed": 0, "seconds": 1.0, "conditions": {}}
-
-
-def rows(psnr: float, position: float = 0.0, absrel: float = math.nan) -> list[Row]:
-    scores = {"psnr": psnr, "absrel": absrel}
-    return [Row("quality", "blur", scores), Row("spread", "blur", {"psnr": psnr}, position)]
-
-
-def record(name: str, *values, **named) -> dict:
-    return case_record(name, 0, rows(*values, **named), PROTOCOL)
 
 
 @pytest.fixture

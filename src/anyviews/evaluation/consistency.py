@@ -1,5 +1,6 @@
-"""Do generated views agree with each other? Scores of colour and depth across views."""
+"""Do views agree with each other? Scores of colour and depth across views, with and without the true geometry."""
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..geometry.depth import reproject_depth, warp_images
+from .score import Fact, Score, check_finite, named
 
 
 def cross_view_consistency(
@@ -44,3 +46,53 @@ def cross_view_consistency(
     if count == 0:
         return {"color": float("nan"), "depth": float("nan")}
     return {"color": color_error / count, "depth": depth_error / count}
+
+
+@torch.no_grad()
+def score_reprojection(
+    depths: Float[Tensor, "views 1 height width"],
+    cameras: Cameras,
+    thresholds: Sequence[float] = (0.01, 0.05),
+    **protocol: Fact,
+) -> dict[str, Score]:
+    """How well the depth maps of posed views agree with each other; no truth is needed.
+
+    Each pixel of a view is carried to another view by its depth, and its depth there compared with what that view says
+    (inverse depth, interpolated bilinearly). Surfaces that are hidden there count as disagreement, so that the truth
+    does not reach 1 either.
+
+    Args:
+        depths: [V, 1, H, W], z-depth, 0 where unknown: those pixels are left out.
+        cameras: [V].
+        thresholds: of the relative difference.
+        protocol: what the caller did before.
+
+    Returns:
+        "reprojection_error", the (lower) median over all ordered pairs of views and their pixels of |difference| over
+        what the other view says; per threshold "reprojection_within@t", the share below. Both are NaN if no pixel is
+        seen twice.
+
+    Raises:
+        ValueError: if depths are not finite.
+    """
+    check_finite(depths=depths)
+    errors = []
+    for i, j in permutations(range(len(depths)), 2):
+        found = reproject_depth(depths[i], cameras[i], depths[j], cameras[j])
+        seen = (found.observed > 0) & (found.depth > 0)
+        errors.append(((found.depth - found.observed).abs() / found.observed.clamp(min=1e-12))[seen])
+    error = torch.cat(errors) if errors else depths.new_zeros(0)
+    facts = {
+        "resolution": f"{depths.shape[-2]}x{depths.shape[-1]}",
+        "mask": "pixels that fall on known depth of the other view",
+        "pairs": len(errors),
+        **protocol,
+    }
+    median = float(error.median()) if len(error) else float("nan")
+    return named(
+        Score("reprojection_error", median, "1", facts),
+        *(
+            Score(f"reprojection_within@{threshold:g}", float((error < threshold).double().mean()), "1", facts)
+            for threshold in thresholds
+        ),
+    )

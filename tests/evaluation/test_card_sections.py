@@ -2,7 +2,8 @@
 
 import pytest
 
-from anyviews.evaluation.cards import fill, table
+from anyviews.evaluation.cards import fill
+from anyviews.evaluation.figures import markdown_table
 
 
 CARD = "# A\n\n<!-- one -->\nold\n<!-- /one -->\n\ntext\n\n<!-- two -->\n<!-- /two -->\n"
@@ -21,5 +22,5 @@ def test_a_missing_section_is_named():
 
 
 def test_rows_may_lack_columns():
-    text = table({"a": {"x": 1.23456}, "b": {"y": 1000.0, "x": 0.5}}, "row")
-    assert text.splitlines() == ["| row | x | y |", "|---|---:|---:|", "| a | 1.23 |  |", "| b | 0.5 | 1e+03 |"]
+    text = markdown_table({"a": {"x": 1.23456}, "b": {"y": 1000.0, "x": None}}, "row")
+    assert text.splitlines() == ["| row | x | y |", "|---|---:|---:|", "| a | 1.23 |  |", "| b |  | 1e+03 |"]
