@@ -93,7 +93,7 @@ def _measure(arguments: argparse.Namespace, protocol, method: ModuleType) -> dic
     from .eval_page import write_evaluation_page
 
     # a slow process may be waited for as long as a day
-    state = PartialState(cpu=arguments.device == "cpu", timeout=timedelta(days=1))
+    state = PartialState(cpu=choose_device(arguments.device) == "cpu", timeout=timedelta(days=1))
     label = Path(arguments.checkpoint).resolve().name
     folder = Path(arguments.output or f"evaluation-{label}-{protocol.name}")
     model = _load(arguments, method, str(state.device) if state.num_processes > 1 else arguments.device)
