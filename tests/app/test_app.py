@@ -100,7 +100,7 @@ def test_a_run_takes_the_place_of_the_one_before(client, results):
         client.predict(photos, formats=["npz"], **options, api_name="/mvgd")
     assert len(folders() - others) == 1
     (kept,) = folders() - others
-    # one that fails leaves what is looked at
+    # one that fails leaves the page that is looked at
     with pytest.raises(AppError, match="--size 3; accepted"):
         client.predict(photos, size="3", api_name="/mvgd")
     assert folders() - others == {kept}

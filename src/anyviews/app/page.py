@@ -31,7 +31,7 @@ MOST_SHOWN, SHOWN_SIDE = 12, 240
 # Seconds: files that nobody has asked for so long are removed.
 KEPT, CLEANED_EVERY = 3600, 600
 # All methods wait for each other: one run at a time fits into memory.
-EVERYTHING = "run"
+QUEUE = "run"
 
 
 def build_page(checkpoints: Mapping[str, str], device: str, results: Path) -> gr.Blocks:
@@ -93,12 +93,13 @@ def _add_tab(name: str, method: ModuleType, checkpoint: str, device: str, result
 
     def compute(*values: Any) -> tuple[Any, ...]:
         uploaded, named, number, *chosen, earlier, progress = values
-        _remove(earlier)
         progress(0, desc="reading the photos")
         words = [f"--device={device}", f"--seed={number or 0}", *([f"--formats={','.join(named)}"] if named else [])]
         words += command_line(dict(zip(controls, chosen, strict=True)), options)
         with _told():
             job = run_job(results, uploaded, checkpoint, words)
+        # a run that fails leaves what is looked at
+        _remove(earlier)
         return str(job.folder), "\n".join(job.lines), _frame(job), [str(file) for file in job.files]
 
     # by their names, programs that call the page give only what they care for
@@ -116,7 +117,7 @@ def _add_tab(name: str, method: ModuleType, checkpoint: str, device: str, result
         [files, formats, seed, *controls.values(), kept],
         [kept, said, page, made],
         api_name=name,
-        concurrency_id=EVERYTHING,
+        concurrency_id=QUEUE,
     )
 
 
@@ -126,7 +127,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except VisitorError as error:
-        raise gr.Error(escape(str(error)), duration=None, print_exception=False) from error
+        raise gr.Error(escape(str(error), quote=False), duration=None, print_exception=False) from error
 
 
 def _example(name: str, checkpoint: str, results: Path) -> list[str]:
@@ -149,7 +150,7 @@ def _pictures(files: list[str] | None) -> list[tuple[Image.Image, str]]:
             photos = unpack(files, Path(folder))
             photos = photos / "images" if (photos / "images").is_dir() else photos
             return [_picture(file) for file in sorted(filter(is_photo, photos.iterdir()))[:MOST_SHOWN]]
-        except (ValueError, OSError):
+        except (ValueError, OSError, Image.DecompressionBombError):
             return []
 
 
