@@ -121,6 +121,14 @@ def read_colmap(
         FileNotFoundError: if there is no model or a photo is missing.
         ValueError: if a camera model, a camera or a photo cannot be used; the message names it.
     """
+    photos = colmap_photos(folder, images)
+    views = load_photos(photos, size, select)
+    warn_about_unposed(photos)
+    return views
+
+
+def colmap_photos(folder: Path | str, images: Path | str | None = None) -> list[Photo]:
+    """The posed photos of a reconstruction, sorted by their names in the model; the arguments are of `read_colmap`."""
     model = _require_model(folder)
     cameras, posed = read_model(model)
     if not posed:
@@ -143,9 +151,7 @@ def read_colmap(
                 mask=mask if mask.is_file() else None,
             )
         )
-    views = load_photos(photos, size, select)
-    warn_about_unposed(photos)
-    return views
+    return photos
 
 
 def read_colmap_points(folder: Path | str) -> PointCloud | None:

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from ...formats.colmap import default_images_folder, find_colmap, read_model
+from ...formats.colmap import colmap_photos, find_colmap
 from ...formats.photos import Photo, load_photos
 from .adaptor import Adaptor, Frame, Reading
 from .files import subfolders
@@ -35,23 +35,8 @@ class ColmapAdaptor(Adaptor):
 
     def frames(self, scene: str) -> list[Frame]:
         folder = self.folder if find_colmap(self.folder) is not None else self.folder / scene
-        model = find_colmap(folder)
-        images = folder / self.images if self.images else default_images_folder(folder, model)
-        cameras, posed = read_model(model)
-        frames = []
-        for image in sorted(posed, key=lambda image: image.name):
-            camera, mask = cameras[image.camera_id], images.parent / "masks" / f"{image.name}.png"
-            photo = Photo(
-                images / image.name,
-                image.name,
-                camera.intrinsics,
-                image.camera_to_world,
-                (camera.height, camera.width),
-                camera.distortion,
-                mask=mask if mask.is_file() else None,
-            )
-            frames.append(Frame(image.name, partial(_load, photo)))
-        return frames
+        photos = colmap_photos(folder, folder / self.images if self.images else None)
+        return [Frame(photo.name, partial(_load, photo)) for photo in photos]
 
 
 def _load(photo: Photo, size: tuple[int, int] | None):
