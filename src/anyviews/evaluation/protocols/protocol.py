@@ -53,6 +53,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "depth": RATIO,
         "normal_mean": Metric("degrees"),
         "base_color_psnr": DECIBEL,
+        "scaled_psnr": DECIBEL,
         "roughness": RATIO,
         "metallic": RATIO,
         "chamfer": Metric(""),
