@@ -1,8 +1,8 @@
 """A stand-in for the Hugging Face Hub on 127.0.0.1, so that publishing and loading are tested without a network.
 
-It answers what huggingface_hub asks to create a repository, commit files, list them and download them, for models and
-data sets alike. Every file is a regular one: the client sends its content within the commit, and neither LFS nor Xet
-is involved. Whatever it does not know is answered with an error and noted in `StubHub.unknown`.
+It answers what huggingface_hub asks to create a repository, commit files, list them and download them, for models,
+data sets and Spaces alike. Every file is a regular one: the client sends its content within the commit, and neither
+LFS nor Xet is involved. Whatever it does not know is answered with an error and noted in `StubHub.unknown`.
 """
 
 import base64
@@ -22,8 +22,8 @@ USER = "user"
 TOKEN = "hf_stub"
 
 REPOSITORY = r"(?P<name>[^/]+/[^/]+)"
-API = r"/api/(?P<kind>model|dataset)s/" + REPOSITORY
-RESOLVE = r"/((?P<kind>dataset)s/)?" + REPOSITORY + r"/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+API = r"/api/(?P<kind>model|dataset|space)s/" + REPOSITORY
+RESOLVE = r"/((?P<kind>dataset|space)s/)?" + REPOSITORY + r"/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
 
 
 class NotFoundError(LookupError):
@@ -35,6 +35,8 @@ class Repository:
     """One repository; only its main branch exists."""
 
     private: bool
+    sdk: str | None = None
+    """Of a Space."""
     commits: list[tuple[str, str]] = field(default_factory=list)
     """(sha, message), oldest first."""
     snapshots: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -72,14 +74,17 @@ def blob_id(content: bytes) -> str:
 class StubHub:
     """Serves repositories from memory, from `with` until its end.
 
-    `repositories` maps ("model" or "dataset", "namespace/name") to a `Repository`; `requests` lists what was asked, as
-    "METHOD path"; `unknown` those that the stub has no answer for.
+    `repositories` maps ("model", "dataset" or "space", "namespace/name") to a `Repository`; `requests` lists what was
+    asked, as "METHOD path"; `unknown` those that the stub has no answer for. `token` is what the Hub says of the
+    token, `organisations` of those that the user is in.
     """
 
     def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[str] = []
         self.unknown: list[str] = []
+        self.token: dict = {"displayName": "laptop", "role": "write"}
+        self.organisations: list[dict] = []
         self.lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (StubHandler,), {"hub": self}))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -162,7 +167,11 @@ class StubHandler(BaseHTTPRequestHandler):
         return found
 
     def whoami(self, body: bytes, query: dict) -> None:
-        self.answer(HTTPStatus.OK, {"type": "user", "name": USER, "orgs": []})
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(HTTPStatus.UNAUTHORIZED, {"error": "Invalid username or password."})
+        auth = {"type": "access_token", "accessToken": self.hub.token}
+        user = {"type": "user", "name": USER, "orgs": self.hub.organisations, "auth": auth}
+        return self.answer(HTTPStatus.OK, user)
 
     def create(self, body: bytes, query: dict) -> None:
         wanted = json.loads(body)
@@ -171,7 +180,8 @@ class StubHandler(BaseHTTPRequestHandler):
         reply = {"url": f"{self.hub.endpoint}/{prefix}{name}", "name": name}
         if (kind, name) in self.hub.repositories:
             return self.answer(HTTPStatus.CONFLICT, {"error": "You already created this repo", **reply})
-        self.hub.repositories[kind, name] = Repository(private=wanted.get("visibility") == "private")
+        private = wanted.get("visibility") == "private"
+        self.hub.repositories[kind, name] = Repository(private, wanted.get("sdk"))
         return self.answer(HTTPStatus.OK, reply)
 
     def validate_card(self, body: bytes, query: dict) -> None:
@@ -213,6 +223,8 @@ class StubHandler(BaseHTTPRequestHandler):
             for path, content in sorted(repository.snapshots[sha].items())
         ]
         reply = {"id": name, "sha": sha, "private": repository.private, "siblings": siblings, "tags": []}
+        if kind == "space":
+            reply["sdk"] = repository.sdk
         self.answer(HTTPStatus.OK, reply)
 
     def tree(self, body: bytes, query: dict, kind: str, name: str, revision: str, path: str | None) -> None:

@@ -15,7 +15,17 @@ from hub.stub_hub import Repository, StubHub
 
 
 SCENARIOS = Path(__file__).with_name("scenarios.py")
-CARD = "---\nlicense: apache-2.0\n---\n# Micro MVGD\n"
+CARD = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: image-to-3d
+tags: [anyviews]
+datasets: []
+---
+# Micro MVGD
+
+Made from scratch. Weights and code: apache-2.0. Training data: none.
+"""
 
 
 class Session:
@@ -57,6 +67,10 @@ def author(tmp_path_factory, repository) -> Session:
         (session.folder / "card.md").write_text(CARD, encoding="utf-8")
         publish = repository / "utils" / "publish_checkpoint.py"
         session.python(publish, session.folder / "whole", PUBLISHED, "--card", session.folder / "card.md")
+        # by its class, the package's own code loads a pipeline: this must never run
+        files = hub.repositories["model", PUBLISHED].files
+        for name in [name for name in files if name.endswith(".py")]:
+            files[name] = b"raise SystemExit('code of the Hub ran')"
         yield session
 
 
@@ -118,9 +132,11 @@ def test_a_variant_is_pushed_beside_the_full_weights_and_loaded_alone(author, by
 
 def test_the_publishing_script_publishes_what_loads(author, by_repository):
     files = author.hub.repositories["model", PUBLISHED].files
-    assert files["README.md"].decode() == CARD
+    assert files["README.md"].decode().startswith(CARD)
+    assert f'DiffusionPipeline.from_pretrained("{PUBLISHED}", trust_remote_code=True)' in files["README.md"].decode()
     assert {path.split("/")[0] for path in files} == {
-        "README.md", "image_encoder", "model_index.json", "scheduler", "transformer",
+        "LICENSE.anyviews", "README.md", "image_encoder", "model_index.json", "pipeline.py", "scheduler",
+        "transformer",
     }  # fmt: skip
     assert author.same_as_the_author("published")
 

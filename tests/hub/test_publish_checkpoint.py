@@ -1,17 +1,28 @@
 """utils/publish_checkpoint.py uploads what belongs to a checkpoint, and refuses what should not be published."""
 
+import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
-from hub.stub_hub import Repository, StubHub
+from hub.stub_hub import TOKEN, Repository, StubHub
 from safetensors.numpy import save_file
 
 
 REPO_ID = "user/model"
+
+CARD = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: image-to-3d
+tags: [anyviews]
+datasets: []
+---
+A model that was trained from scratch.
+Weights and code: apache-2.0. Training data: generated.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +55,36 @@ def checkpoint(tmp_path) -> Path:
 @pytest.fixture
 def card(tmp_path) -> Path:
     path = tmp_path / "card.md"
-    path.write_text("---\nlicense: apache-2.0\n---\nA card.\n", encoding="utf-8")
+    path.write_text(CARD, encoding="utf-8")
     return path
 
 
+@pytest.fixture(scope="module")
+def script(repository):
+    spec = importlib.util.spec_from_file_location("publish_checkpoint", repository / "utils" / "publish_checkpoint.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
-def publish(hub, repository, tmp_path):
+def publish(hub, script, monkeypatch, capsys):
     """The script: publish(arguments...) -> (exit code, what it printed, errors)."""
     hub.repositories.clear()
+    hub.token, hub.organisations = {"displayName": "laptop", "role": "write"}, []
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, repository / "utils" / "publish_checkpoint.py", *map(str, arguments)],
-            env=hub.environment(tmp_path / "home"),
-            capture_output=True,
-            text=True,
-        )
+        try:
+            script.main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as stopped:
+            code = stopped.code
+        printed, errors = capsys.readouterr()
         assert hub.unknown == []
-        return done.returncode, done.stdout, done.stderr
+        return code, printed, errors
 
     return run
 
@@ -87,7 +110,8 @@ def test_dry_run_lists_every_file_and_uploads_nothing(hub, publish, checkpoint, 
             )
         },
     }
-    lines = printed.splitlines()
+    first, *lines = printed.splitlines()
+    assert first == f"{REPO_ID}:"
     listed = dict(reversed(line.split()) for line in lines[:-2])
     assert listed == {name: f"{path.stat().st_size:,}" for name, path in expected.items()}
     assert lines[-2].split()[0] == f"{sum(path.stat().st_size for path in expected.values()):,}"
@@ -96,14 +120,14 @@ def test_dry_run_lists_every_file_and_uploads_nothing(hub, publish, checkpoint, 
 
 
 def test_uploads_in_one_commit_and_removes_outdated_weights(hub, publish, checkpoint, card):
-    (checkpoint / "README.md").write_text("the card of the folder", encoding="utf-8")
+    (checkpoint / "README.md").write_text(f"{CARD}It is that of the folder.", encoding="utf-8")
     shard = checkpoint / "transformer" / "model-00001-of-00001.safetensors"
     save_file({"weight": np.zeros(1)}, shard)
     code, printed, errors = publish(checkpoint, REPO_ID)
     assert (code, errors) == (0, "")
     assert f"{hub.endpoint}/{REPO_ID}" in printed
     first = dict(remote(hub).files)
-    assert first["README.md"] == b"the card of the folder"
+    assert first["README.md"].endswith(b"It is that of the folder.")
     assert first["sample.png"] == b"a picture"
     assert "checkpoint-10/optimizer.bin" not in first
 
@@ -125,7 +149,8 @@ def test_private(hub, publish, checkpoint, card):
     remote(hub).private = False
     before = remote(hub).sha
     code, _, errors = publish(checkpoint, REPO_ID, "--card", card, "--private")
-    assert code == 1 and "is public" in errors and "leave --private out" in errors
+    assert code == 1 and "nothing was uploaded" in errors
+    assert "is public" in errors and "leave --private out" in errors
     assert remote(hub).sha == before
 
 
@@ -155,3 +180,89 @@ def test_incomplete_folders_and_wrong_arguments_are_refused(publish, checkpoint,
     assert code == 2 and "absent is not a folder" in errors
     code, _, errors = publish(checkpoint, "a/b/c")
     assert code == 2 and "a/b/c" in errors
+
+
+def test_cards_and_samples_need_a_licence(hub, publish, checkpoint, card, tmp_path):
+    asked = len(hub.requests)
+    card.write_text(CARD.replace("license: apache-2.0\n", ""), encoding="utf-8")
+    (checkpoint / "sample").mkdir()
+    (checkpoint / "sample" / "00.png").write_bytes(b"a photo")
+    code, _, errors = publish(checkpoint, REPO_ID, "--card", card)
+    assert code == 2
+    assert "the card states no licence" in errors
+    assert "sample has no LICENSE file" in errors and "--sample-licence" in errors
+    assert len(hub.requests) == asked
+
+    card.write_text(CARD, encoding="utf-8")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "photo.png").write_bytes(b"another photo")
+    options = ("--card", card, "--sample", other, "--sample-licence", "CC0-1.0, own photo")
+    assert publish(checkpoint, REPO_ID, *options)[0] == 0
+    sample = {name: content for name, content in remote(hub).files.items() if name.startswith("sample/")}
+    assert sample == {"sample/photo.png": b"another photo", "sample/LICENSE": b"CC0-1.0, own photo\n"}
+
+
+def test_samples_that_are_not_there(publish, checkpoint, card, tmp_path):
+    code, _, errors = publish(checkpoint, REPO_ID, "--card", card, "--sample-licence", "CC0-1.0")
+    assert code == 2 and "without a sample" in errors
+    code, _, errors = publish(checkpoint, REPO_ID, "--card", card, "--sample", tmp_path / "absent")
+    assert code == 2 and "absent is not a folder" in errors
+
+
+SCOPED = {"entity": {"type": "user", "name": "user"}, "permissions": ["repo.content.read", "repo.write"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "organisations", "message"),
+    [
+        ("model", {}, [], "names no owner; give OWNER/NAME"),
+        ("user/model", {"displayName": "ci", "role": "read"}, [], "the token ci may only read"),
+        ("user/model", {"role": "fineGrained", "fineGrained": {"scoped": []}}, [], "no permission to write to user"),
+        ("org/model", {"role": "fineGrained", "fineGrained": {"scoped": [SCOPED]}}, [{"name": "org"}], "write to org"),
+        ("other/model", {"role": "write"}, [{"name": "org"}], "no place called other; yours are user, org"),
+        ("org/model", {"role": "write"}, [{"name": "org", "roleInOrg": "read"}], "user may only read in org"),
+        ("user/taken", {"role": "write"}, [], "user/taken is a data set already"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_refused_first(
+    hub, publish, checkpoint, card, name, token, organisations, message
+):
+    hub.token, hub.organisations = token, organisations
+    hub.repositories["dataset", "user/taken"] = Repository(private=False)
+    asked = len(hub.requests)
+    code, _, errors = publish(checkpoint, name, "--card", card)
+    assert code != 0 and message in errors
+    assert list(hub.repositories) == [("dataset", "user/taken")]
+    assert not any(request.startswith("POST") for request in hub.requests[asked:])
+
+
+def test_a_fine_grained_token_that_may_write(hub, publish, checkpoint, card):
+    hub.token = {"role": "fineGrained", "fineGrained": {"scoped": [SCOPED]}}
+    assert publish(checkpoint, REPO_ID, "--card", card)[0] == 0
+
+
+def test_no_token_and_a_wrong_one(hub, publish, checkpoint, card, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    code, _, errors = publish(checkpoint, REPO_ID, "--card", card)
+    assert code == 1 and "does not know your token" in errors and "hf auth login" in errors
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "absent"))
+    code, _, errors = publish(checkpoint, REPO_ID, "--card", card)
+    assert code == 1 and "not logged in" in errors and "hf auth login" in errors
+    assert not hub.repositories
+
+
+def test_a_space_goes_up_with_the_checkpoint(hub, publish, checkpoint, card):
+    code, printed, errors = publish(checkpoint, REPO_ID, "--card", card, "--space")
+    assert (code, errors) == (0, "")
+    space = hub.repositories["space", "user/model-app"]
+    assert space.sdk == "gradio"
+    assert {"README.md", "app.py", "requirements.txt", "LICENSE", "anyviews/app/page.py"} <= set(space.files)
+    assert "user/model-app:" in printed and remote(hub).files["README.md"].decode() == CARD
+
+    space.sdk = "docker"
+    before = remote(hub).sha
+    code, _, errors = publish(checkpoint, REPO_ID, "--card", card, "--space")
+    assert code == 1 and "is a Space of docker" in errors
+    assert remote(hub).sha == before, "all is checked before anything is uploaded"

@@ -23,16 +23,16 @@ HEADING = "## Without the package"
 SECTION = """
 {heading}
 
-This repository brings the code that it needs: `{code}`, modules of anyviews under Apache-2.0 (`{licence}`). It runs
-only where `trust_remote_code=True` allows it, and needs
+This repository brings the code that it needs: `{code}`, modules of anyviews under Apache-2.0 (`{licence}`).
+It runs only where `trust_remote_code=True` allows it, and needs
 
-    pip install {required}
+    pip install {needed}
 
 ```python
 {load}
 ```
 
-From then on `import anyviews` works too, as far as these modules go.{optional}
+From then on `import anyviews` works too, as far as these modules go.
 Where anyviews is installed, `{package_class}.from_pretrained("{repository}")` runs no code of this repository.
 """
 
@@ -142,8 +142,7 @@ def _completed_card(card: str, repository: str, code: RemoteCode | None, has_sam
         heading=HEADING,
         code=code.code,
         licence=CODE_LICENCE,
-        required=" ".join(f'"{text}"' for text in code.required),
-        optional=f" Some functions need more: {', '.join(code.optional)}." if code.optional else "",
+        needed=" ".join(f'"{text}"' for text in (*code.required, *code.optional)),
         load=load,
         package_class=code.pipeline or code.automatic[-1],
         repository=repository,
