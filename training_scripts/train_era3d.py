@@ -174,6 +174,11 @@ class Era3DMethod(Method):
 
     def open_dataset(self, data: DataArguments, rank: int, world_size: int) -> IterableDataset:
         if data.dataset_name != "procedural-objects":
+            if data.dataset_name.startswith("procedural-"):
+                raise ValueError(
+                    f"--dataset_name {data.dataset_name}: six level views and normals are known of procedural-objects "
+                    "only, and of shards that `utils/make_shards.py --kind turntables` writes"
+                )
             if self.tilted is not None:
                 raise ValueError(
                     f"--dataset_name {data.dataset_name}: this model regresses the camera of its input, for which "

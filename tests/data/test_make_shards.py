@@ -78,3 +78,25 @@ def test_errors_are_one_line(tmp_path):
     assert "a part of this path is a file; give another folder" in done.stderr
     done = make_shards("--kind", "rooms", "--scale", "metric", "-o", tmp_path / "new")
     assert done.returncode == 2 and "procedural scenes have a random unit" in done.stderr
+
+
+def test_turntables_are_level_and_raised_views_of_training_objects(tmp_path):
+    done = make_shards("--kind", "turntables", "--scenes", 2, "--size", "16x16", "--first-seed", 7, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    samples = {sample.key: sample.views for sample in open_samples(str(tmp_path))}
+    assert sorted(samples) == ["turntable-7", "turntable-8"]
+    for views in samples.values():
+        centers = views.cameras.centers
+        distances = centers.norm(dim=-1)
+        assert len(views) == 12 and torch.allclose(distances, distances[:1].expand(12))
+        azimuths = torch.rad2deg(torch.atan2(centers[:8, 0], centers[:8, 2])) % 360
+        assert torch.allclose(azimuths, torch.arange(8) * 45.0, atol=1e-3) and centers[:8, 1].abs().max() < 1e-4
+        elevations = torch.rad2deg((centers[8:, 1] / distances[8:]).asin())
+        assert (elevations >= -20.01).all() and (elevations <= 50.01).all() and elevations.std() > 1
+        border = torch.cat([views.masks[:8, ..., 0, :], views.masks[:8, ..., :, 0]])
+        assert border.max() == 0 and views.normals.abs().max() > 0.9 and views.base_colors is None
+        around = views.images[(views.masks == 0).expand_as(views.images)]
+        assert around.min() > 0.999
+    for options, problem in ((("--size", "8x16"), "turntables are square"), (("--maps",), "turntables have depth")):
+        done = make_shards("--kind", "turntables", "--scenes", 1, "-o", tmp_path / "x", *options)
+        assert done.returncode != 0 and problem in done.stderr

@@ -13,7 +13,7 @@ from models.era3d.small_era3d import REGRESSING, photo, seeded, small_pipeline
 from PIL import Image
 
 import anyviews
-from anyviews.models.era3d import RELEASED_SCHEDULER, VIEW_AZIMUTHS
+from anyviews.models.era3d import RELEASED_SCHEDULER, VIEW_AZIMUTHS, ZERO_SNR_SCHEDULER
 from anyviews.pipelines.pipeline_era3d import Era3DPipeline
 
 
@@ -259,3 +259,12 @@ def test_saved_and_loaded_in_a_fresh_process(tmp_path):
     close(found["poses"], expected.poses)
     index = (Path(tmp_path) / "pipe" / "model_index.json").read_text()
     assert '"anyviews"' in index and "anyviews.models" not in index
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 7, 20])
+def test_a_schedule_that_begins_with_pure_noise_gives_numbers(steps):
+    pipe = small_pipeline()
+    pipe.scheduler = DDIMScheduler(**ZERO_SNR_SCHEDULER)
+    assert pipe.scheduler.alphas_cumprod[-1] == 0
+    latents = call(pipe, steps=steps, eta=1.0, output_type="latent").images
+    assert latents.isfinite().all()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from script_modules import load_script
 from training.event_files import assert_tracked
 
+from anyviews.data.samples import Sample
+from anyviews.data.world.objects.turntable import turntable_views
 from anyviews.models.era3d import min_snr_weights
 
 
@@ -213,8 +216,24 @@ def test_bad_arguments_are_refused(script):
     with pytest.raises(ValueError, match="base needs --pretrained_model_name_or_path"):
         script.fresh_pipeline(script.Era3DArguments(size="base", resolution=512))
     method, _, _ = make(script)
-    with pytest.raises(ValueError, match="procedural-objects only"):
+    with pytest.raises(ValueError, match="known of procedural-objects only"):
         method.open_dataset(script.DataArguments(dataset_name="procedural-rooms"), 0, 1)
+    regressing, _, _ = make(script, REGRESSING)
+    with pytest.raises(ValueError, match="this model regresses the camera of its input"):
+        regressing.open_dataset(script.DataArguments(dataset_name="folder"), 0, 1)
+
+
+def test_shards_of_turntables_give_the_examples_of_rendered_objects(script):
+    method, _, _ = make(script)
+    seed = 5
+    twelve = turntable_views(torch.tensor([seed]), 16, samples=1).scene(0)
+    (eight,) = script.render_turns([seed], 16, 1)
+    expected, found = (method.transform(Sample("object", views, 3)) for views in (eight, twelve))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=0, msg=name)
+    for wrong in (twelve[1:], twelve[:7], replace(twelve, normals=None)):
+        with pytest.raises(ValueError, match="object: needed are 8 level views first"):
+            method.transform(Sample("object", wrong, 3))
 
 
 def test_one_object_is_learned(script):
