@@ -208,7 +208,7 @@ def test_two_processes_give_the_rows_of_one(checkpoint, tmp_path):
         )
         for rank in range(2)
     ]
-    done = [process.communicate(timeout=300) for process in running]
+    done = [process.communicate(timeout=600) for process in running]
     assert [process.returncode for process in running] == [0, 0], done
     assert "process 1 is done" in done[1][0]
     assert "noise-0" in done[0][1] and "noise-1" not in done[0][1] and "noise-1" in done[1][1]

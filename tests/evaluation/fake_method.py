@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from unittest.mock import patch
 
 import torch
 
@@ -97,9 +98,5 @@ def modules(**changes) -> dict[str, ModuleType]:
 def installed(**changes) -> Iterator[ModuleType]:
     """The method while a block runs; gives its module."""
     found = modules(**changes)
-    sys.modules.update(found)
-    try:
+    with patch.dict(sys.modules, found):
         yield found["anyviews.evaluation.methods.fake"]
-    finally:
-        for name in found:
-            del sys.modules[name]

@@ -1,6 +1,7 @@
 """`anyviews eval`: a checkpoint's figures by a declared protocol, as report, table, page and card."""
 
 import argparse
+import contextlib
 import logging
 import shutil
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..formats.files import new_file
 from .checkpoints import load_checkpoint
 from .methods import method_of
 from .photos import choose_device
@@ -156,7 +158,7 @@ def _check(arguments: argparse.Namespace, method: ModuleType) -> dict[str, Any]:
     if arguments.card is not None:
         card = arguments.card.read_text(encoding="utf-8")
         problems += [f"{arguments.card}: {line}" for line in card_problems(card)]
-        if refreshed_card(card, folder.resolve().name, _siblings(folder)) != card:
+        if refreshed_card(card, folder.resolve().name, _evaluations(folder)) != card:
             problems.append(
                 f"{arguments.card} states other figures than evaluation.json; run utils/benchmarks_page.py"
             )
@@ -168,15 +170,21 @@ def _fill_card(arguments: argparse.Namespace, report: dict[str, Any]) -> None:
 
     folder = Path(arguments.checkpoint)
     write_evaluation(folder, report)
-    card = refreshed_card(arguments.card.read_text(encoding="utf-8"), folder.resolve().name, _siblings(folder))
-    arguments.card.write_text(card, encoding="utf-8")
+    card = refreshed_card(arguments.card.read_text(encoding="utf-8"), folder.resolve().name, _evaluations(folder))
+    with new_file(arguments.card, overwrite=True) as temporary:
+        temporary.write_text(card, encoding="utf-8")
 
 
-def _siblings(folder: Path) -> dict[str, Any]:
-    """Reports of all checkpoints beside this one: a card may compare with them."""
-    from ..evaluation.cards import read_evaluations
+def _evaluations(folder: Path) -> dict[str, Any]:
+    """Reports of this checkpoint and, where they can be read, of those beside it: a card may compare with them."""
+    from ..evaluation.cards import read_evaluation
 
-    return read_evaluations(folder.resolve().parent)
+    found = {}
+    for path in sorted(folder.resolve().parent.iterdir()):
+        # another checkpoint may wait for its own new measurement
+        with contextlib.suppress(ValueError):
+            found[path.name] = read_evaluation(path)
+    return found
 
 
 def _load(arguments: argparse.Namespace, method: ModuleType, device: str) -> Any:

@@ -19,7 +19,7 @@ class HDRScores(evaluate.Metric):
     """Means over images."""
 
     def _info(self) -> evaluate.MetricInfo:
-        images = datasets.Array3D((None, None, 4), "float32")
+        images = datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Value("float32"))))
         features = datasets.Features({"predictions": images, "references": images})
         return evaluate.MetricInfo(description=__doc__, citation="", inputs_description=USAGE, features=features)
 

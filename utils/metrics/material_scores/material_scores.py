@@ -19,7 +19,7 @@ class MaterialScores(evaluate.Metric):
     """Means over views."""
 
     def _info(self) -> evaluate.MetricInfo:
-        maps = datasets.Array3D((None, None, 6), "float32")
+        maps = datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Value("float32"))))
         features = datasets.Features({"predictions": maps, "references": maps})
         return evaluate.MetricInfo(description=__doc__, citation="", inputs_description=USAGE, features=features)
 

@@ -18,7 +18,7 @@ class NormalScores(evaluate.Metric):
     """Means over normal maps."""
 
     def _info(self) -> evaluate.MetricInfo:
-        normals = datasets.Array3D((None, None, 3), "float32")
+        normals = datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Value("float32"))))
         features = datasets.Features({"predictions": normals, "references": normals})
         return evaluate.MetricInfo(description=__doc__, citation="", inputs_description=USAGE, features=features)
 

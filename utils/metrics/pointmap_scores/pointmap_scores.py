@@ -18,7 +18,7 @@ class PointmapScores(evaluate.Metric):
     """Means over scenes."""
 
     def _info(self) -> evaluate.MetricInfo:
-        points = datasets.Array4D((None, None, None, 3), "float32")
+        points = datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Value("float32")))))
         features = datasets.Features({"predictions": points, "references": points})
         return evaluate.MetricInfo(description=__doc__, citation="", inputs_description=USAGE, features=features)
 

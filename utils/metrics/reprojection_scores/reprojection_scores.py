@@ -23,7 +23,7 @@ class ReprojectionScores(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         features = datasets.Features(
             {
-                "predictions": datasets.Array3D((None, None, None), "float32"),
+                "predictions": datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Value("float32")))),
                 "references": datasets.Array3D((None, 7, 4), "float64"),
             }
         )
