@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from anyviews.data.open import open_samples
 from anyviews.data.samples import Sample
-from anyviews.evaluation.objects import ObjectTest, evaluate_objects, held_out_objects
+from anyviews.evaluation.objects import ObjectTest, evaluate_objects, held_out_objects, object_test
 from anyviews.models.lirm import LIRMModel, LIRMPlanes, deferred_loss
 from anyviews.models.lirm.losses_lirm import LIRMTargets, lirm_losses
 from anyviews.models.lirm.processing_lirm import (
@@ -54,9 +55,6 @@ WEIGHTS = {
 # Added to a mask before windows are drawn by how much of the object they show, so that none is impossible.
 WINDOW_FLOOR = 0.001
 
-# Masks tell the radius of an object up to this share; spheres are drawn larger than needed accordingly.
-LOOSEST = 0.3
-
 
 @dataclasses.dataclass
 class LIRMArguments(TrainingArguments):
@@ -88,7 +86,9 @@ class LIRMArguments(TrainingArguments):
     numerical_normal_weight: float = argument(0.0, "Weight of the loss of normals of the signed distances.")
     color_augmentation: float = argument(0.5, "Share of objects whose colour channels are permuted.")
     mirror_augmentation: bool = argument(True, "Mirror half of the objects.")
+    radius_augmentation: float = argument(0.3, "The sphere around an object is drawn larger by up to this share.")
     validation_objects: int = argument(16, "Held-out procedural objects per validation.")
+    overfit: bool = argument(False, "Validate on the first training object, in views that it is trained to show.")
 
 
 class LIRMObjective(nn.Module):
@@ -203,7 +203,7 @@ class LIRMMethod(Method):
         if views.depths is None or views.masks is None or views.base_colors is None or views.normals is None:
             raise ValueError(f"sample {sample.key} lacks masks, depth, normals or materials; LIRM is trained on all")
         center, radius = visible_bounds(views.depths, views.masks, views.cameras)
-        stretch = 1 + LOOSEST * torch.rand((), generator=generator).item()
+        stretch = 1 + arguments.radius_augmentation * torch.rand((), generator=generator).item()
         frame = object_frame(center, radius * stretch, views.cameras.rotation[0])
         views = dataclasses.replace(
             views,
@@ -274,12 +274,24 @@ class LIRMMethod(Method):
 
     def validate(self, model: LIRMObjective, step: int, folder: Path) -> dict[str, float]:
         if self.tests is None:
-            self.tests = held_out_objects(self.arguments.validation_objects, self.arguments.target_resolution)
+            self.tests = self._tests()
         report = evaluate_objects(
             model.lirm, self.tests, sharpness=model.sharpness(), picture=folder / f"step-{step}.png"
         )
         (folder / f"step-{step}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         return {f"{name}/{metric}": value for name, row in report["rows"].items() for metric, value in row.items()}
+
+    def _tests(self) -> list[ObjectTest]:
+        arguments = self.arguments
+        if not arguments.overfit:
+            return held_out_objects(arguments.validation_objects, arguments.target_resolution)
+        samples = open_samples(
+            self.data.dataset_name,
+            split=self.data.dataset_split,
+            seed=self.data.data_seed,
+            **self.data.dataset_options,
+        )
+        return [object_test(next(iter(samples)).views, arguments.targets, arguments.max_views, arguments.max_updates)]
 
     def export(self, model: LIRMObjective, folder: Path) -> None:
         model.lirm.save_pretrained(folder)

@@ -19,10 +19,13 @@ import torch
 from anyviews.evaluation.cards import fill
 from anyviews.evaluation.figures import markdown_table
 from anyviews.formats.files import new_folder
+from anyviews.formats.json_files import read_json
 from anyviews.models.lgm import LGMModel
+from anyviews.models.lirm import LIRMImageProcessor, LIRMModel
 from anyviews.models.mvdust3r import MVDust3rPlusImageProcessor, MVDust3rPlusModel
 from anyviews.pipelines import MVGDPipeline
 from anyviews.pipelines.pipeline_era3d import Era3DPipeline
+from anyviews.pipelines.pipeline_lirm import LIRMPipeline
 from anyviews.pipelines.pipeline_mvboost import MVBoostPipeline
 
 
@@ -32,6 +35,8 @@ MVBOOST_SCORES = {
     "LGM": ["psnr", "ms_ssim", "input_psnr", "alpha_mae"],
     "adapter": ["psnr", "ms_ssim", "alpha_mae"],
 }
+LIRM_SCORES = ["1 set/psnr", *(f"2 sets/{name}" for name in ("psnr", "mask_iou", "depth", "base_color_psnr"))]
+LIRM_VIEWS_PER_STEP = 4
 MVDUST3R_SCORES = ["error", "nd", "dac@0.5", "rra@15", "rta@15", "rotation"]
 
 
@@ -54,6 +59,10 @@ def save(run: Path, folder: Path) -> Sequence[str]:
     if (run / "model_index.json").exists():
         MVGDPipeline.from_pretrained(run, dtype=torch.bfloat16).save_pretrained(folder)
         return MVGD_SCORES
+    if read_json(run / "config.json")["model_type"] == "lirm":
+        model = LIRMModel.from_pretrained(run).to(torch.bfloat16)
+        LIRMPipeline(model, LIRMImageProcessor(model.config.image_size, LIRM_VIEWS_PER_STEP)).save_pretrained(folder)
+        return LIRM_SCORES
     MVDust3rPlusModel.from_pretrained(run).to(torch.bfloat16).save_pretrained(folder)
     MVDust3rPlusImageProcessor.from_pretrained(run).save_pretrained(folder)
     return MVDUST3R_SCORES

@@ -186,6 +186,17 @@ def test_a_stage_goes_on_from_the_one_before_at_its_own_size(script, samples, tm
     torch.testing.assert_close(losses["loss"], expected["loss"], rtol=2e-3, atol=1e-4)
 
 
+def test_an_overfit_is_validated_on_its_own_object_in_views_that_are_not_among_the_photos(script):
+    world = {**WORLD, "block": 1}
+    method = make(script, overfit=True, max_updates=1)
+    method.data = script.DataArguments(dataset_name="procedural-objects", dataset_options=world)
+    (test,) = method._tests()
+    (sample,) = [next(iter(open_samples("procedural-objects", **world)))]
+    assert [len(photos) for photos in test.sets] == [2] and len(test.targets) == 2
+    assert torch.equal(test.sets[0].images, sample.views.images[:2])
+    assert torch.equal(test.targets.images, sample.views.images[2:4])
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_the_stages_of_the_paper_follow_each_other(script, repository, stage):
     path = repository / "training_scripts" / "configs" / f"lirm_base_stage{stage}.yaml"

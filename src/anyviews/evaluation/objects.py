@@ -66,8 +66,8 @@ def held_out_objects(count: int, size: int, targets: int = 4) -> list[ObjectTest
     return [object_test(world.scene(index), targets) for index in range(count)]
 
 
-def object_test(views: Views, targets: int = 4) -> ObjectTest:
-    """The test that the views of an object make: two sets of four, and the next ones to render."""
+def object_test(views: Views, targets: int = 4, views_per_set: int = VIEWS_PER_SET, sets: int = SETS) -> ObjectTest:
+    """The test that the views of an object make: sets of photos, and the next views to render."""
     center, radius = visible_bounds(views.depths, views.masks, views.cameras)
     frame = object_frame(center, radius * FREE, views.cameras.rotation[0])
     views = replace(
@@ -76,9 +76,9 @@ def object_test(views: Views, targets: int = 4) -> ObjectTest:
         depths=views.depths * frame.scale,
         normals=torch.einsum("ij,vjhw->vihw", frame.rotation, views.normals),
     )
-    sets = tuple(views[i * VIEWS_PER_SET : (i + 1) * VIEWS_PER_SET] for i in range(SETS))
-    first = SETS * VIEWS_PER_SET
-    return ObjectTest(sets, views[first : first + targets])
+    parts = tuple(views[i * views_per_set : (i + 1) * views_per_set] for i in range(sets))
+    first = sets * views_per_set
+    return ObjectTest(parts, views[first : first + targets])
 
 
 @torch.no_grad()
