@@ -44,7 +44,8 @@ def app(tmp_path_factory):
 
 @pytest.fixture
 def client(app, tmp_path) -> Client:
-    return Client(app.local_url, download_files=tmp_path / "downloads", verbose=False)
+    timeout = {"timeout": 120}
+    return Client(app.local_url, download_files=tmp_path / "downloads", verbose=False, httpx_kwargs=timeout)
 
 
 @pytest.fixture
@@ -79,12 +80,14 @@ def test_each_tab_runs_its_example_in_every_format(app, client, results, name):
     assert words in said
     page = content(app, html)
     # the command is there, and where the server keeps its files is not
-    assert "anyviews run example --checkpoint" in page and str(results) not in page
+    assert "anyviews run example " in page and str(results) not in page
     found = {Path(file).name for file in files}
     assert {"index.html", "result.json"} <= found
     for kind in method.FORMATS:
         file = FILES[kind]
-        assert file in found or f"{file}.zip" in found, kind
+        # an untrained network finds no poses, and what needs them is named
+        unwritten = name == "mvdust3r" and kind in said
+        assert unwritten or file in found or f"{file}.zip" in found, kind
     assert all(Path(file).stat().st_size > 0 for file in files)
 
 

@@ -64,6 +64,7 @@ def running_app(
     ):
         from .page import build_page
 
+        Path(root, "uploads").mkdir()
         blocks = build_page(checkpoints, device, Path(root, "results"))
         blocks.queue(default_concurrency_limit=1)
         blocks.launch(
