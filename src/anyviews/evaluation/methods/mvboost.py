@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...cameras import Cameras
+from ...foreground import Foreground
 from ...gaussians import Gaussians
 from ...models.era3d import VIEW_AZIMUTHS
 from ...models.lgm import INPUT_AZIMUTHS, LGMModel, lgm_frame, prepare_images
@@ -90,8 +91,11 @@ def require_adapter(model: MVBoostPipeline) -> None:
 
 def generate(model: MVBoostPipeline, front: Views, seed: int) -> Era3DPipelineOutput:
     """Views of the object of one view with a mask."""
-    generator = torch.Generator(model.device).manual_seed(seed)
-    return model.generate_views(front.images[0], front.masks[0], generator=generator)
+    generator, multiview = torch.Generator(model.device).manual_seed(seed), model.multiview
+    # not as a photo, for which a thumbnail's object is refused as too small
+    shown = Foreground(front.images[0], front.masks[0])
+    picture = shown.centered(multiview.image_size, multiview.config.foreground_share)
+    return model.generate_views(picture, prepared=True, generator=generator)
 
 
 def reconstruct(model: MVBoostPipeline, images: Tensor, boosted: bool) -> Gaussians:
