@@ -71,8 +71,10 @@ def script(repository):
 def publish(hub, script, monkeypatch, capsys):
     """The script: publish(arguments...) -> (exit code, what it printed, errors)."""
     hub.repositories.clear()
+    hub.unknown.clear()
     hub.token, hub.organisations = {"displayName": "laptop", "role": "write"}, []
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -221,7 +223,12 @@ SCOPED = {"entity": {"type": "user", "name": "user"}, "permissions": ["repo.cont
         ("user/model", {"role": "fineGrained", "fineGrained": {"scoped": []}}, [], "no permission to write to user"),
         ("org/model", {"role": "fineGrained", "fineGrained": {"scoped": [SCOPED]}}, [{"name": "org"}], "write to org"),
         ("other/model", {"role": "write"}, [{"name": "org"}], "no place called other; yours are user, org"),
-        ("org/model", {"role": "write"}, [{"name": "org", "roleInOrg": "read"}], "user may only read in org"),
+        (
+            "org/model",
+            {"role": "write"},
+            [{"name": "org", "roleInOrg": "read"}],
+            "may only read in the organisation org",
+        ),
         ("user/taken", {"role": "write"}, [], "user/taken is a data set already"),
     ],
 )
@@ -253,12 +260,13 @@ def test_no_token_and_a_wrong_one(hub, publish, checkpoint, card, monkeypatch, t
     assert not hub.repositories
 
 
-def test_a_space_goes_up_with_the_checkpoint(hub, publish, checkpoint, card):
+def test_a_space_goes_up_with_the_checkpoint(hub, script, publish, checkpoint, card, monkeypatch):
+    monkeypatch.setattr(script, "space_files", lambda repository: {"app.py": f"# {repository}".encode()})
     code, printed, errors = publish(checkpoint, REPO_ID, "--card", card, "--space")
     assert (code, errors) == (0, "")
     space = hub.repositories["space", "user/model-app"]
     assert space.sdk == "gradio"
-    assert {"README.md", "app.py", "requirements.txt", "LICENSE", "anyviews/app/page.py"} <= set(space.files)
+    assert space.files == {"app.py": b"# user/model"}
     assert "user/model-app:" in printed and remote(hub).files["README.md"].decode() == CARD
 
     space.sdk = "docker"

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import torch
 from app.tiny_checkpoints import write_checkpoints
 from diffusers import DiffusionPipeline
+from hub.other_packages import link_other_packages
 from hub.remote_runs import compute
 from hub.stub_hub import Repository, StubHub
 from models.era3d.small_era3d import photo
@@ -54,15 +54,6 @@ def one_photo(folder: Path) -> None:
 SAMPLES = {"lirm": object_photos, "mvboost": one_photo}
 
 
-def other_packages(folder: Path) -> Path:
-    """A folder of links to all that is installed, but not to this package."""
-    folder.mkdir()
-    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if "anyviews" not in entry.name and entry.suffix != ".pth":
-            (folder / entry.name).symlink_to(entry)
-    return folder
-
-
 class Published:
     """Checkpoints in folders as they are on the Hub, and what a process without the package found."""
 
@@ -98,7 +89,7 @@ class Published:
                 files = {inside: path.read_bytes() for inside, path in checkpoint_files(local).items()}
                 repository.commit(files, "Publish checkpoint")
             environment = hub.environment(
-                self.folder / "home", PYTHONPATH=str(other_packages(self.folder / "site")), OMP_NUM_THREADS="1"
+                self.folder / "home", PYTHONPATH=str(link_other_packages(self.folder / "site")), OMP_NUM_THREADS="1"
             )
             # -S: the installed packages are those of PYTHONPATH alone
             done = subprocess.run(
