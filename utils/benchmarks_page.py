@@ -54,7 +54,7 @@ def benchmarks_page(evaluations: Evaluations) -> str:
             notes.append(
                 f"- {checkpoint}, {name}: {protocol.title}. {protocol_text(protocol)} Version {protocol.version}, "
                 f"`{protocol.hash}`; commit {stated['commit']}, {stated['hardware']}, torch {stated['torch']}, "
-                f"{stated['date']}, {report['seconds']:.0f} s."
+                f"{stated['date']}."
             )
     return "\n".join([INTRODUCTION, *lines, "", "## Protocols", "", *notes, ""])
 

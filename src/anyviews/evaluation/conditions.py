@@ -38,4 +38,5 @@ def _commit() -> str:
 def _hardware(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {device.upper()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} {device.upper()}, {threads} thread{'s'[: threads > 1]}"

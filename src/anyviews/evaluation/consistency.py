@@ -79,8 +79,8 @@ def score_reprojection(
     errors = []
     for i, j in permutations(range(len(depths)), 2):
         found = reproject_depth(depths[i], cameras[i], depths[j], cameras[j])
-        seen = (found.observed > 0) & (found.depth > 0)
-        errors.append(((found.depth - found.observed).abs() / found.observed.clamp(min=1e-12))[seen])
+        seen = (found.observed_depth > 0) & (found.depth > 0)
+        errors.append(((found.depth - found.observed_depth).abs() / found.observed_depth.clamp(min=1e-12))[seen])
     error = torch.cat(errors) if errors else depths.new_zeros(0)
     facts = {
         "resolution": f"{depths.shape[-2]}x{depths.shape[-1]}",

@@ -80,11 +80,11 @@ def section_text(key: str, evaluations: Evaluations, checkpoint: str) -> str:
 def conditions_text(report: Mapping[str, Any]) -> str:
     """How a report came about: command, protocol, conditions, and how the columns are to be read."""
     protocol = find_protocol(report["method"], report["protocol"]["name"])
-    stated, seconds = report["conditions"], report["seconds"]
+    stated = report["conditions"]
     where = f"commit {stated['commit']}, {stated['hardware']}, torch {stated['torch']}, {stated['date']}"
     return (
         f"Measured by `anyviews eval checkpoints/{report['checkpoint']} --protocol {protocol.name} --scenes "
-        f"{report['scenes']} --seed {report['seed']}` ({where}; {seconds:.0f} s).\n"
+        f"{report['scenes']} --seed {report['seed']}` ({where}).\n"
         f"{protocol_text(protocol)} Protocol version {report['protocol']['version']}, `{report['protocol']['hash']}`."
     )
 

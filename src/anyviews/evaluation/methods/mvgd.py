@@ -1,17 +1,28 @@
 """MVGD: novel images and depth, joint generation, and whether depth comes from parallax."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from ...data.procedural import HELD_OUT_SEED_START
+from ...data.world import render_world
 from ...pipelines import MVGDPipeline
 from ...views import Views
 from ..baselines import mean_color, nearest_view
 from ..case import Case, CaseResult, Row
 from ..consistency import cross_view_consistency
-from ..novel_views import NovelViewScene, constant_depth_scores, generate, scene_scales
+from ..novel_views import (
+    CONSTANT_DEPTHS,
+    VIEWS_PER_SCENE,
+    NovelViewScene,
+    constant_depth_scores,
+    generate,
+    scene_scales,
+)
 from ..protocols import Protocol
+from ..protocols.sources import Procedural
 from .scoring import depth_map_scores, image_scores
 
 
@@ -20,6 +31,12 @@ MODEL = MVGDPipeline
 # Denoising steps and ensemble members.
 SETTINGS = {"1 step": (1, 1), "10 steps": (10, 1), "10 steps, mean of 5": (10, 5)}
 ONE_STEP, TEN_STEPS = SETTINGS["1 step"], SETTINGS["10 steps"]
+
+BLIND = {"nearest context view": nearest_view, "mean colour": mean_color}
+NO_IMAGE = {"psnr": math.nan, "ssim": math.nan}
+NO_DEPTH = {"absrel": math.nan, "delta1.25": math.nan}
+# Training rooms on which the constant depth is chosen that a method without parallax could answer.
+ROOMS_OF_CONSTANT = 64
 
 
 def image_size(model: MVGDPipeline) -> int:
@@ -31,6 +48,11 @@ def evaluate(model: MVGDPipeline, case: Case, protocol: Protocol) -> CaseResult:
     """All tables that the protocol has."""
     context, targets = case.context[: protocol.context_views], case.targets[: protocol.target_views]
     rows, pictures = _quality(model, context, targets, case.seed)
+    if isinstance(protocol.source, Procedural):
+        depth = torch.full_like(targets.images[:, :1], training_depth(targets.height))
+        rows.insert(
+            len(BLIND), Row("quality", "constant depth of training rooms", NO_IMAGE | _depth_scores(depth, targets))
+        )
     if protocol.has("joint"):
         rows += _joint(model, context, case.targets[: protocol.joint_targets], case.seed)
     if protocol.has("views"):
@@ -45,13 +67,10 @@ def evaluate(model: MVGDPipeline, case: Case, protocol: Protocol) -> CaseResult:
 
 def _quality(model: MVGDPipeline, context: Views, targets: Views, seed: int) -> tuple[list[Row], dict[str, Tensor]]:
     """Settings of the sampler, beside answers that know no geometry."""
-    nothing = math.nan
-    no_depth = {"absrel": nothing, "delta1.25": nothing}
-    no_image = {"psnr": nothing, "ssim": nothing}
-    blind = {"nearest context view": nearest_view(context, targets), "mean colour": mean_color(context, targets)}
-    rows = [Row("quality", name, image_scores(image, targets.images) | no_depth) for name, image in blind.items()]
-    rows.append(Row("quality", "best constant depth of each view", no_image | _constant(targets)))
-    pictures = {"truth": targets.images, "nearest context view": blind["nearest context view"]}
+    guesses = {name: answer(context, targets) for name, answer in BLIND.items()}
+    rows = [Row("quality", name, image_scores(image, targets.images) | NO_DEPTH) for name, image in guesses.items()]
+    rows.append(Row("quality", "best constant depth of each view", NO_IMAGE | _constant(targets)))
+    pictures = {"truth": targets.images, "nearest context view": guesses["nearest context view"]}
     if targets.depths is not None:
         pictures["true depth"] = targets.depths
     for name, setting in SETTINGS.items():
@@ -91,13 +110,27 @@ def _parallax(model: MVGDPipeline, context: Views, targets: Views, seed: int) ->
 
 
 def _scores(images: Tensor, depths: Tensor, targets: Views) -> dict[str, float]:
-    depth = depth_map_scores(depths, targets)
-    return image_scores(images, targets.images) | {name: depth[name] for name in ("absrel", "delta1.25")}
+    return image_scores(images, targets.images) | _depth_scores(depths, targets)
+
+
+def _depth_scores(depths: Tensor, targets: Views) -> dict[str, float]:
+    scores = depth_map_scores(depths, targets)
+    return {name: scores[name] for name in NO_DEPTH}
+
+
+@lru_cache(maxsize=2)
+def training_depth(size: int) -> float:
+    """The constant z-depth in world units that is best for training rooms, of `CONSTANT_DEPTHS`, by AbsRel."""
+    seeds = HELD_OUT_SEED_START - ROOMS_OF_CONSTANT + torch.arange(ROOMS_OF_CONSTANT)
+    depths = render_world(seeds, VIEWS_PER_SCENE, size, size, "room", maps=False).depths.flatten()
+    depths = depths[depths > 0]
+    errors = torch.stack([((value - depths).abs() / depths).mean() for value in CONSTANT_DEPTHS])
+    return float(CONSTANT_DEPTHS[errors.argmin()])
 
 
 def _constant(targets: Views) -> dict[str, float]:
     """The constant depth that fits each view best."""
     if targets.depths is None:
-        return {"absrel": math.nan, "delta1.25": math.nan}
+        return dict(NO_DEPTH)
     found = [constant_depth_scores(depth[None], torch.ones(1)) for depth in targets.depths]
-    return {name: float(torch.cat([one[name] for one in found]).mean()) for name in ("absrel", "delta1.25")}
+    return {name: float(torch.cat([one[name] for one in found]).mean()) for name in NO_DEPTH}

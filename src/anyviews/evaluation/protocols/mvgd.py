@@ -6,7 +6,7 @@ from .sources import PosedFolders, Procedural, PublicDataset
 
 IMAGE_AND_DEPTH = ("psnr", "ssim", "absrel", "delta1.25")
 RANKING = Ranking("quality", "10 steps, mean of 5", "psnr")
-BASELINES = ("nearest context view", "mean colour", "best constant depth of each view")
+BASELINES = ("nearest context view", "mean colour", "constant depth of training rooms")
 
 PROCEDURAL = Protocol(
     name="procedural",
