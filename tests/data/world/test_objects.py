@@ -51,7 +51,7 @@ def test_masks_are_coverage(world):
 
 @pytest.fixture(scope="module")
 def many():
-    return render_objects(torch.arange(32), 2, 32, 32, samples=1)
+    return render_objects(torch.arange(24), 2, 32, 32, samples=1)
 
 
 def test_objects_are_in_the_picture_and_fill_it(many):
