@@ -4,6 +4,7 @@ Deviations and open choices are listed in docs/methods/mvboost.md.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,10 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anyviews.cameras import Cameras
-from anyviews.foreground import BackgroundRemover, PhotoInput
+from anyviews.foreground import BackgroundRemover, PhotoInput, find_foreground
 from anyviews.gaussians import Gaussians
 from anyviews.models.era3d import VIEW_AZIMUTHS
 from anyviews.models.lgm import INPUT_AZIMUTHS, LGMModel, lgm_cameras, prepare_images
+from anyviews.rendering.input_pose import PoseSearch
+from anyviews.rendering.input_view import InputView, InputViewFit, optimize_input_view
+from anyviews.rendering.lpips import LPIPS
 
 from .output_era3d import Era3DPipelineOutput
 from .output_mvboost import MVBoostPipelineOutput, render_on_white
@@ -27,6 +31,8 @@ from .published_index import PublishedIndexMixin
 OUTPUT_TYPES = ("pil", "np", "pt")
 # Of the paper's ablation over {0.5, 0.9, 0.95, 1} the best.
 STRENGTH = 0.95
+# Of the picture's side that objects take in LGM's images.
+FOREGROUND_SHARE = 0.8
 AZIMUTHS = tuple(VIEW_AZIMUTHS.values())
 
 
@@ -185,6 +191,39 @@ class MVBoostPipeline(PublishedIndexMixin):
         cameras = self.view_cameras(self.multiview.image_size if size is None else size)
         cameras = _copied(cameras, *gaussians.batch_shape).to(gaussians.device, gaussians.dtype)
         return render_on_white(gaussians, cameras).images.flatten(0, 1).clamp(0, 1)
+
+    def optimize_input_view(
+        self,
+        gaussians: Gaussians,
+        image: PhotoInput,
+        mask: PhotoInput | None = None,
+        background_remover: BackgroundRemover | str | None = None,
+        search: PoseSearch | None = None,
+        fit: InputViewFit | None = None,
+        lpips: LPIPS | None = None,
+    ) -> InputView:
+        """Where the image of one object was taken from, and Gaussians that look more like it from there.
+
+        Only those of LGM's view that is nearest to it change. Where no pose shows the image well, none do; a warning
+        and `pose.converged` say so.
+
+        Args:
+            gaussians: of one object, `output.gaussians[0]`.
+            image: see `__call__`.
+            mask: see `__call__`.
+            background_remover: see `__call__`.
+            search: how the pose is found.
+            fit: how Gaussians follow.
+            lpips: compares image and renders; without it 1 - multi-scale SSIM does.
+        """
+        cameras = self._cameras(INPUT_AZIMUTHS, self.reconstructor.config.output_size)
+        found = find_foreground(image, mask, background_remover)
+        shape = replace(found, image=torch.ones_like(found.image))
+        picture = found.centered(cameras.width, FOREGROUND_SHARE)
+        silhouette = shape.centered(cameras.width, FOREGROUND_SHARE, background=0.0)[:1]
+        # the same number of each view, one view after the other
+        view_of = torch.arange(len(gaussians)) // (len(gaussians) // len(cameras))
+        return optimize_input_view(gaussians, picture, silhouette, cameras, view_of, search, fit, lpips)
 
     @torch.no_grad()
     def refine_views(

@@ -10,7 +10,6 @@ where it was.
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
@@ -34,7 +33,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    started = time.monotonic()
     model = None if arguments.lgm is None else LGMModel.from_pretrained(arguments.lgm).eval()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("folder", "cases")}
@@ -46,7 +44,7 @@ def main() -> None:
         rows.append(evaluate_case(case))
         with (arguments.folder / "cases.jsonl").open("a") as file:
             file.write(json.dumps({**settings, **rows[-1]}) + "\n")
-    report = {"summary": summary(rows), "settings": settings, "conditions": conditions(started)}
+    report = {"summary": summary(rows), "settings": settings, "conditions": conditions()}
     (arguments.folder / "report.json").write_text(json.dumps(report, indent=1))
     print(json.dumps(report, indent=1))
 

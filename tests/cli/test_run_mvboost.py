@@ -1,5 +1,6 @@
 """`anyviews run` with MVBoost."""
 
+import functools
 import json
 import warnings
 from pathlib import Path
@@ -15,6 +16,11 @@ from anyviews.cli.main import main
 from anyviews.formats import load_scene
 from anyviews.models.lgm import lgm_lora_config
 from anyviews.pipelines.pipeline_mvboost import MVBoostPipeline
+from anyviews.rendering.input_pose import PoseSearch
+
+
+# one direction, few steps
+QUICK = {"azimuths": (0,), "elevations": (0,), "rolls": (0,), "candidates": 1, "coarse_steps": 1, "steps": 1}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,16 @@ def test_an_adapter_changes_the_gaussians(photos, checkpoint, tmp_path):
         assert run(*argv, *options) == 0
     means = [load_scene(tmp_path / name / "gaussians.ply").gaussians.means for name in ("plain", "boosted")]
     assert (means[0] - means[1]).abs().max() > 1e-3
+
+
+def test_the_input_view_is_looked_for_and_said(photos, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(PoseSearch, "__init__", functools.partialmethod(PoseSearch.__init__, **QUICK))
+    argv = [photos / "cup.png", "--checkpoint", checkpoint, "-o", tmp_path / "out", "--input-view"]
+    assert run(*argv, "--formats", "gaussian-ply") == 0
+    # random weights: no object that looks like the photo
+    assert "no pose shows the photo well" in capsys.readouterr().out
+    found = result_of(tmp_path / "out")["parts"][0]["input_view"]
+    assert not found["converged"] and found["error"] == found["error_before"] > 0.1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from models.era3d.small_era3d import photo, seeded, small_pipeline
 from models.lgm.plain_lgm import small_model
 from PIL import Image
 
+from anyviews.evaluation.angles import rotation_angles
 from anyviews.formats import load_scene, save_scene
 from anyviews.gaussians import Gaussians
 from anyviews.models.era3d import VIEW_AZIMUTHS
@@ -18,6 +19,9 @@ from anyviews.models.lgm import lgm_cameras, lgm_lora_config, prepare_images
 from anyviews.pipelines.output_era3d import Era3DCondition, Era3DPipelineOutput
 from anyviews.pipelines.pipeline_era3d import Era3DPipeline
 from anyviews.pipelines.pipeline_mvboost import MVBoostPipeline
+from anyviews.rendering.gaussians import render_gaussians
+from anyviews.rendering.input_pose import PoseSearch
+from anyviews.rendering.input_view import InputViewFit
 
 
 # fewer levels than LGM's tests need
@@ -297,3 +301,25 @@ def test_arguments_that_mean_nothing_are_refused_at_once(pipe, options, message)
 def test_views_of_half_an_object_are_refused(pipe):
     with pytest.raises(ValueError, match="8 images; accepted are 6 views of each object"):
         pipe.reconstruct(torch.rand(8, 3, 16, 16))
+
+
+def test_the_input_view_is_optimised_from_the_photo(pipe):
+    """Gaussians, a photo of them with transparency, other colours: the photo's pose and error."""
+    torch.manual_seed(0)
+    means = torch.rand(64, 3) - 0.5
+    colors, scales = torch.rand(64, 3), torch.full((64, 3), 0.06)
+    rotations = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(64, 4).clone()
+    gaussians = Gaussians.from_colors(means, rotations, scales, torch.full((64,), 0.9), colors)
+    cameras = lgm_cameras([15.0], 10.0, radius=1.7, field_of_view=45.0, size=48)
+    render = render_gaussians(gaussians, cameras)
+    photo = torch.cat([(render.images[0] / render.alphas[0].clamp(min=1e-3)).clamp(0, 1), render.alphas[0]])
+    search = PoseSearch((0, 20), (0,), (0,), grid_size=16, candidates=2, coarse_steps=15, size=24, steps=25)
+    grey = Gaussians.from_colors(means, rotations, scales, gaussians.opacities, 0.5 * colors + 0.25)
+    found = pipe.optimize_input_view(grey, photo, search=search, fit=InputViewFit(steps=15))
+    assert found.pose.converged and found.error < found.error_before
+    assert rotation_angles(found.pose.camera.rotation, cameras.rotation[0]) < 4
+    # of the front view, the first quarter
+    changed = (found.gaussians.means != grey.means).any(-1)
+    assert changed[:16].all() and not changed[16:].any()
+    with pytest.raises(ValueError, match="no alpha channel"):
+        pipe.optimize_input_view(grey, photo[:3])

@@ -119,7 +119,7 @@ def test_only_what_is_chosen_changes_and_the_photo_is_matched(gaussians, parts):
     fit = InputViewFit(parts, steps=25)
     fitted = fit_input_view(wrong, photo.image, photo.mask, true, chosen, fit)
     before, after = (agreement(render_on_white(some, true.reshape(1)), photo)[0] for some in (wrong, fitted))
-    assert after < 0.8 * before
+    assert after < 0.92 * before  # every other Gaussian stays wrong
     names = {"colors": "spherical_harmonics"}
     moving = {names.get(part, part) for part in parts}
     for name in FIELDS:

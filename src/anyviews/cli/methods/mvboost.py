@@ -2,6 +2,7 @@
 
 import argparse
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ...cameras import Cameras
 from ...foreground import REMOVER_NAME
 from ...formats.image_folder import write_image_folder
 from ...formats.photos import is_photo
+from ...gaussians import FIELDS, Gaussians
 from ...models.lgm import lgm_cameras
 from ...pipelines.output_mvboost import MVBoostPipelineOutput
 from ...pipelines.pipeline_mvboost import STRENGTH, MVBoostPipeline
@@ -52,6 +54,9 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--remove-background", action="store_true", help=f"cut photos without transparency out by {REMOVER_NAME}"
     )
+    group.add_argument(
+        "--input-view", action="store_true", help="find where the photo was taken from, and fit the Gaussians to it"
+    )
     group.add_argument("--frames", type=int, default=24, metavar="N", help="renders around the object (default: 24)")
 
 
@@ -69,6 +74,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for i, photo in enumerate(photos):
         start = time.perf_counter()
         output = _reconstruct(pipe, photo, arguments)
+        input_view = _fit_input_view(pipe, photo, output, arguments) if arguments.input_view else None
         seconds = time.perf_counter() - start
         scene = output.to_scene(0, _around(pipe, arguments.frames))
         subfolder = photo.name if len(photos) > 1 else ""
@@ -77,6 +83,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 "photo": photo.name,
                 "gaussians": len(output.gaussians),
                 "refined": arguments.refine,
+                "input_view": input_view,
                 "seconds": round(seconds, 3),
                 "files": _write(output, scene, folder, subfolder, arguments.formats),
             }
@@ -133,7 +140,13 @@ def describe(result: dict[str, Any]) -> list[str]:
 
 def _sentence(part: dict[str, Any]) -> str:
     views = "refined views" if part["refined"] else "views"
-    return f"{part['photo']}: {part['gaussians']} Gaussians of generated {views} in {part['seconds']:.1f} s"
+    sentence = f"{part['photo']}: {part['gaussians']} Gaussians of generated {views} in {part['seconds']:.1f} s"
+    found = part["input_view"]
+    if found is None:
+        return sentence
+    if not found["converged"]:
+        return f"{sentence}; no pose shows the photo well, the best is off by {found['error']:.2f}"
+    return f"{sentence}; the photo's view is off by {found['error']:.2f}, was {found['error_before']:.2f}"
 
 
 def _reconstruct(pipe: MVBoostPipeline, photo: Path, arguments: argparse.Namespace) -> MVBoostPipelineOutput:
@@ -151,6 +164,25 @@ def _reconstruct(pipe: MVBoostPipeline, photo: Path, arguments: argparse.Namespa
         )
     except ValueError as error:
         raise ValueError(f"{photo}: {error}") from error
+
+
+def _fit_input_view(
+    pipe: MVBoostPipeline, photo: Path, output: MVBoostPipelineOutput, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Replace the Gaussians by those that look like the photo; returns what was found."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `describe` says what did not converge
+        found = pipe.optimize_input_view(
+            output.gaussians[0], photo, background_remover=REMOVER_NAME if arguments.remove_background else None
+        )
+    output.gaussians = Gaussians(**{name: getattr(found.gaussians, name)[None] for name in FIELDS})
+    return {
+        "converged": found.pose.converged,
+        "turn_degrees": found.pose.turn,
+        "overlap": found.pose.overlap,
+        "error_before": found.error_before,
+        "error": found.error,
+    }
 
 
 def _around(pipe: MVBoostPipeline, frames: int) -> Cameras:
