@@ -1,7 +1,8 @@
 """Runs published checkpoints as people without the package do: python remote_runs.py FOLDER.
 
-FOLDER/jobs.json lists the checkpoints, by the name of their repository. What they computed goes to FOLDER/NAME.npz,
-and what else was found to FOLDER/found.json. Nothing of the package is imported before a checkpoint has brought it.
+FOLDER/jobs.json lists the checkpoints, by the name of their repository, and FOLDER/local has a copy of each. What they
+computed goes to FOLDER/NAME.npz, and what else was found to FOLDER/found.json. Nothing of the package is imported
+before a checkpoint has brought it.
 """
 
 import json
@@ -97,14 +98,18 @@ def main(folder: Path) -> None:
         "imported_before": [name for name in sys.modules if name.partition(".")[0] == "anyviews"],
         "seconds": {},
         "homes": {},
+        "same_from_folder": {},
     }
     for name, is_pipeline in jobs.items():
         sample = Path(snapshot_download(name, allow_patterns="sample/*")) / "sample"
         start = time.process_time()
         pipe = load_remotely(name, is_pipeline)
         found["seconds"][name] = time.process_time() - start
-        np.savez(folder / f"{name.partition('/')[2]}.npz", **compute(pipe, sample))
+        result = compute(pipe, sample)
+        np.savez(folder / f"{name.partition('/')[2]}.npz", **result)
         found["homes"][name] = sys.modules[type(pipe).__module__].__file__
+        local = compute(load_remotely(str(folder / "local" / name.partition("/")[2]), is_pipeline), sample)
+        found["same_from_folder"][name] = all(np.allclose(local[key], result[key], atol=1e-5) for key in result)
     try:
         import anyviews.training.loop  # noqa: F401
     except ModuleNotFoundError as error:

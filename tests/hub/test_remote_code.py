@@ -134,6 +134,10 @@ def test_results_without_the_package_are_those_of_the_package(published):
                 assert np.allclose(found[key], values, rtol=1e-4, atol=1e-5), (name, key)
 
 
+def test_folders_load_as_repositories_do(published):
+    assert published.found["same_from_folder"] == {f"user/{name}": True for name in published.names}
+
+
 def test_the_code_was_that_of_the_checkpoints(published):
     assert published.found["imported_before"] == []
     assert set(published.found["homes"]) == {f"user/{name}" for name in published.names}
