@@ -104,7 +104,7 @@ def test_a_run_takes_the_place_of_the_one_before(client, results):
     assert len(folders() - others) == 1
     (kept,) = folders() - others
     # one that fails leaves the page that is looked at
-    with pytest.raises(AppError, match="--size 3; accepted"):
+    with pytest.raises(AppError, match="--size 3 is not HxW"):
         client.predict(photos, size="3", api_name="/mvgd")
     assert folders() - others == {kept}
     assert not (kept / "uploads").exists()
@@ -125,11 +125,12 @@ def test_bad_uploads_and_values_are_said(client, tmp_path):
         ("mvgd", [photo.name], {}, "photos has 1 photos without cameras"),
         ("mvboost", ["broken.png"], {}, "broken.png"),
         ("mvboost", [photo.name], {"frames": 0}, "--frames 0; accepted are 1 and more"),
+        ("mvgd", [photo.name], {"frames": "many"}, "argument --frames: invalid int value: 'many'"),
         ("mvdust3r", [photo.name], {"references": "a"}, "--references a; accepted are photo numbers"),
     ):
         with pytest.raises(AppError, match=re.escape(message)) as caught:
             client.predict([handle_file(tmp_path / file) for file in files], **options, api_name=f"/{method}")
-        assert "anyviews-app-" not in str(caught.value) and "Traceback" not in str(caught.value)
+        assert not re.search("anyviews-app-|Traceback|usage:", str(caught.value))
 
 
 def test_the_visitors_of_a_page_name_no_files_of_the_server(client):
@@ -164,11 +165,9 @@ def test_the_page_in_a_browser(app, tmp_path):
         browser.run("[...document.querySelectorAll('button')].find((b) => b.innerText.includes('Options')).click()")
         browser.wait_for(f"{fields.format('Frames')}.length > 0")
         for name, value in (("Frames", 2), ("Steps", 1), ("Ensemble", 1)):
-            field = f"{fields.format(name)}.find((l) => l.offsetParent).querySelector('input')"
-            browser.run(
-                f"(() => {{ const e = {field}; e.value = {value}; e.dispatchEvent(new Event('input')); "
-                "e.dispatchEvent(new Event('change')); }})()"
-            )
+            field = f"{fields.format(name)}.find((l) => l.offsetParent).querySelector('input, textarea')"
+            change = "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'));"
+            browser.run(f"(() => {{ const e = {field}; e.value = {value}; {change} }})()")
         browser.run(f"{press.format('`Run`')}.click()")
         inside = "document.querySelector('iframe')?.contentDocument"
         browser.wait_for(f"{inside}?.body?.innerText.includes('From photo to photo') || "

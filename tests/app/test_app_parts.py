@@ -117,6 +117,9 @@ def test_options_are_those_of_the_command_line(name):
             value = {int: 3, float: 0.25}.get(option.type, "-1,2 x --seed=4")
         parsed = vars(parser.parse_args(command_line({option.dest: value}, options)))
         assert parsed == {**defaults, option.dest: value}
+        if option.type is int:
+            # 0 is a value as any other
+            assert vars(parser.parse_args(command_line({option.dest: 0}, options)))[option.dest] == 0
         assert control_of(option).label
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from ..cli.main import UNEXPECTED, build_parser, explain
+from ..cli.main import UNEXPECTED, USAGE, build_parser, explain
 from ..cli.run import run
 from .uploads import unpack
 
@@ -74,7 +74,10 @@ def explained_errors(folder: Path) -> Iterator[None]:
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
         code, message = explain(error)
-        if code == UNEXPECTED:
+        if code == USAGE:
+            # without the usage of the command, which visitors do not type
+            message = str(error)
+        elif code == UNEXPECTED:
             logger.exception("a run of the app failed")
             message = f"unexpected {type(error).__name__}: {error}; the server's log shows where"
         raise VisitorError(_hidden(message, folder)) from error

@@ -30,7 +30,8 @@ def control_of(option: argparse.Action) -> gr.components.Component:
         return gr.Checkbox(**shared)
     if option.choices is not None:
         return gr.Dropdown(list(option.choices), **shared)
-    if option.type in (int, float):
+    # a field of numbers cannot be empty: it would show 0
+    if option.type in (int, float) and option.default is not None:
         return gr.Number(precision=0 if option.type is int else None, **shared)
     return gr.Textbox(placeholder=option.metavar, **shared)
 
@@ -45,7 +46,7 @@ def command_line(values: Mapping[str, Any], options: list[argparse.Action]) -> l
     words = []
     for option in options:
         value, flag = values.get(option.dest), option.option_strings[-1]
-        if value is None or value in (False, "") or value == option.default:
+        if value is None or value is False or value == "" or value == option.default:
             continue
         # after =, a value is never taken for another option
         words.append(flag if value is True else f"{flag}={value}")
