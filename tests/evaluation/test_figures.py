@@ -60,7 +60,7 @@ def test_a_figure_that_nobody_measured_is_refused(evaluations, key, says):
 def test_a_card_has_tables_conditions_and_index(evaluations):
     sections = "".join(f"\n<!-- eval {key} -->\nold\n<!-- /eval {key} -->\n" for key in ("noise/quality", "noise"))
     card = refreshed_card(HEADER + sections + BODY, "tiny", evaluations)
-    assert "| 2 cases of noise | psnr | absrel |\n|---|---:|---:|\n| blur | 20.8 |  |" in card
+    assert "| cases of noise (2 scenes) | psnr | absrel |\n|---|---:|---:|\n| blur | 20.8 |  |" in card
     assert "--protocol noise --scenes 2 --seed 0` (commit abc, CPU, torch 2, 2026-11-22)" in card
     assert f"`{PROTOCOL.hash}`" in card and "psnr in dB" in card and "old" not in card
     header, body = split_card(card)

@@ -74,7 +74,7 @@ def section_text(key: str, evaluations: Evaluations, checkpoint: str) -> str:
             f"the report {name} of {checkpoint} has no table {table}; accepted are {', '.join(report['tables'])}"
         )
     heading = find_protocol(report["method"], name).table(table).heading
-    return markdown_table(report["tables"][table], f"{report['scenes']} {heading}")
+    return markdown_table(report["tables"][table], f"{heading} ({report['scenes']} scenes)")
 
 
 def conditions_text(report: Mapping[str, Any]) -> str:
