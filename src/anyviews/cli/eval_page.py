@@ -35,15 +35,21 @@ def write_evaluation_page(
         "seconds": report["seconds"],
         "warnings": _warnings(report),
     }
-    sections = [paragraph(f"{protocol.title}. {protocol_text(protocol)}"), paragraph(protocol.reference, quiet=True)]
+    sections = [paragraph(f"{protocol.title}. {protocol_text(protocol)}")]
+    if protocol.reference:
+        sections.append(paragraph(protocol.reference, quiet=True))
     for name, rows in report["tables"].items():
         declared = protocol.table(name)
-        columns = [f"{metric} ({protocol.unit_of(metric)})" for metric in declared.metrics]
+        columns = [_column(metric, protocol.unit_of(metric)) for metric in declared.metrics]
         cells = {variant: [number(row[metric]) for metric in declared.metrics] for variant, row in rows.items()}
         sections += [heading(declared.heading), table(columns, cells)]
     sections += _examples(folder, protocol, report, cases)
     (folder / "index.html").unlink(missing_ok=True)
     write_page(folder / "index.html", f"{report['checkpoint']}: {protocol.name}", result, sections)
+
+
+def _column(metric: str, unit: str) -> str:
+    return metric if unit == "1" else f"{metric} ({unit})"
 
 
 def _examples(folder: Path, protocol: Protocol, report: dict[str, Any], cases: list[dict[str, Any]]) -> list[str]:
