@@ -91,11 +91,20 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
+    runs, examples = arguments.runs, arguments.examples_per_step
+    boosted = (runs[-1] / "adapter_config.json").exists()
     with new_folder(arguments.checkpoint) as folder:
-        scores = save(arguments.runs[-1], folder)
+        scores = save_mvboost(runs, folder) if boosted else save(runs[-1], folder)
     print(f"wrote {arguments.checkpoint}")
     if arguments.card is not None:
-        curve = markdown_table(learning_curve(arguments.runs, scores, arguments.examples_per_step), "step")
+        if boosted:
+            parts = zip(MVBOOST_SCORES.items(), runs, examples, strict=True)
+            curve = "\n\n".join(
+                markdown_table(learning_curve([run], own, [count]), f"{name}: step")
+                for (name, own), run, count in parts
+            )
+        else:
+            curve = markdown_table(learning_curve(runs, scores, examples), "step")
         card = fill(arguments.card.read_text(encoding="utf-8"), "curve", curve)
         arguments.card.write_text(card, encoding="utf-8")
         print(f"wrote the learning curve into {arguments.card}")
