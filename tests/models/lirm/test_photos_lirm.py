@@ -8,7 +8,7 @@ from small_lirm import small_model
 from anyviews.cameras import Cameras
 from anyviews.geometry.paths import look_at
 from anyviews.geometry.rays import camera_rays, pixel_centers
-from anyviews.models.lirm import LIRMConfig, LIRMPlanes, LIRMState, deferred_loss
+from anyviews.models.lirm import LIRMConfig, LIRMPlanes, LIRMState, deferred_loss, occupancy_lirm
 from anyviews.models.lirm.photos_lirm import find_cover, outline_distances, read_photos
 
 
@@ -109,7 +109,7 @@ def test_colours_come_from_the_photos_of_the_object_asked_for():
     assert len(both.look_up(points[:0], which[:0])[0]) == 0
 
 
-def test_an_untrained_model_shows_hull_and_colours_of_all_sets(tmp_path):
+def test_an_untrained_model_shows_hull_and_colours_of_all_sets(tmp_path, monkeypatch):
     model = small_model(use_photos=True, image_size=64, sdf_inv_std=200.0, num_samples=200)
     for parameter in (*model.decoders.heads["sdf"].parameters(), model.decoders.blend.score.weight):
         torch.nn.init.zeros_(parameter)
@@ -136,6 +136,13 @@ def test_an_untrained_model_shows_hull_and_colours_of_all_sets(tmp_path):
     points = torch.cartesian_prod(grid, grid, grid)[None]
     on_grid = model.signed_distances_on_grid(planes, grid).view(1, -1, 1)
     torch.testing.assert_close(on_grid, model.query(planes, points).sdf, atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(occupancy_lirm, "SMALLEST_INTERPOLATED", 64)
+    fine = torch.linspace(-0.5, 0.5, 65)
+    found, points = model.signed_distances_on_grid(planes, fine)[0], torch.cartesian_prod(fine, fine, fine)[None]
+    expected = model.query(planes, points, chunk=1 << 16).sdf.view(65, 65, 65)
+    near = expected.abs() < 0.05
+    assert near.sum() > 1000 and (found - expected)[near].abs().max() < 1e-4
+    assert (found - expected).abs().max() < 0.05 and torch.equal(found > 0, expected > 0)
 
 
 def test_two_passes_give_the_gradients_of_one_with_photos_too():

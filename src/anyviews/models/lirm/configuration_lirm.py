@@ -19,6 +19,7 @@ LIRM_SIZES: dict[str, dict] = {
         "plane_token_size": 8,
         "nde_token_size": 4,
         "sweep_size": 4,
+        "num_samples": 192,
         "use_photos": True,
         "appearance_gain": 1.0,
     },

@@ -10,6 +10,12 @@ from torch import Tensor
 from .decoders_lirm import LIRMDecoders, LIRMTables
 
 
+# Grids of more lines than this look the photos up at every fourth line first.
+SMALLEST_INTERPOLATED = 128
+COARSENING = 4
+POINTS_AT_A_TIME = 1 << 18
+
+
 @dataclass(frozen=True)
 class LIRMOccupancy:
     """Cells of the box outside of which samples of rays are skipped.
@@ -52,16 +58,15 @@ def distances_on_grid(
     shape = (tables.batch, 3, signs, config.plane_resolution, config.plane_resolution, -1)
     planes = _at_lines(tables.tables["sdf"].view(shape), 4, coordinates / config.box_radius)
     planes = _at_lines(planes, 3, coordinates / config.box_radius)  # [B, 3, signs, G rows, G columns, hidden]
+    starts = [_first_on_grid(decoders, tables, coordinates, index) for index in range(tables.batch)]
     side = (coordinates <= 0).long() if signs == 2 else torch.zeros_like(coordinates, dtype=torch.long)
     distances = planes.new_empty(tables.batch, size, size, size)
     for index, (xy, xz, yz) in enumerate(planes):
         for x in range(size):
             projected = xy[:, :, x][side].transpose(0, 1)  # [y, z, hidden], as are the next two
             projected = projected + xz[:, :, x][side] + yz[side[x]].transpose(0, 1)
-            points = torch.cartesian_prod(coordinates[x : x + 1], coordinates, coordinates)
-            first = decoders.first_distances(tables, points, torch.full((size**2,), index, device=points.device))
             learned = decoders.heads["sdf"](projected.flatten(0, 1))
-            distances[index, x] = decoders.correct(learned, first).view(size, size)
+            distances[index, x] = decoders.correct(learned, starts[index][x].flatten()).view(size, size)
     return distances
 
 
@@ -85,6 +90,32 @@ def find_occupancy(
     distances = distances_on_grid(decoders, tables, centers)
     near = (distances < invisible_distance + width * 3**0.5 / 2).float()
     return LIRMOccupancy(F.max_pool3d(near, 3, stride=1, padding=1) > 0, radius)
+
+
+def _first_on_grid(
+    decoders: LIRMDecoders, tables: LIRMTables, coordinates: Float[Tensor, "size"], index: int
+) -> Float[Tensor, "size size size"]:
+    """Distances to the shape at the start; those to a hull of many photos are interpolated away from its surface."""
+    size = len(coordinates)
+
+    def look_up(points: Tensor) -> Tensor:
+        parts = points.split(POINTS_AT_A_TIME)
+        return torch.cat(
+            [
+                decoders.first_distances(tables, part, torch.full_like(part[:, 0], index, dtype=torch.int))
+                for part in parts
+            ]
+        )
+
+    if size < SMALLEST_INTERPOLATED or tables.photos is None:
+        return look_up(torch.cartesian_prod(coordinates, coordinates, coordinates)).view(size, size, size)
+    lines = torch.linspace(0, size - 1, -(-size // COARSENING) + 1, device=coordinates.device)
+    coarse = torch.lerp(coordinates[lines.floor().long()], coordinates[lines.ceil().long()], lines - lines.floor())
+    values = look_up(torch.cartesian_prod(coarse, coarse, coarse)).view(1, 1, *[len(coarse)] * 3)
+    values = F.interpolate(values, (size, size, size), mode="trilinear", align_corners=True)[0, 0]
+    x, y, z = (values.abs() < 2 * (coarse[1:] - coarse[:-1]).max()).nonzero(as_tuple=True)
+    values[x, y, z] = look_up(torch.stack([coordinates[x], coordinates[y], coordinates[z]], dim=-1))
+    return values
 
 
 def _at_lines(planes: Tensor, axis: int, places: Tensor) -> Tensor:
