@@ -106,7 +106,9 @@ def panoramas(model: LIRMModel, device: torch.device) -> Tensor:
 def benchmark_distances(size: str, device: str, repeats: int) -> dict:
     config = LIRMConfig.from_size(size)
     with torch.device(device):
-        model = LIRMModel(LIRMConfig.from_size("tiny", plane_token_size=config.plane_token_size, sweep_size=0))
+        model = LIRMModel(
+            LIRMConfig.from_size("tiny", plane_token_size=config.plane_token_size, sweep_size=0, use_photos=False)
+        )
         planes = torch.randn(6, *[config.plane_resolution] * 2, config.plane_dim).requires_grad_()
         points = (torch.rand(POINTS, 3) * 2 - 1) * config.box_radius
     project = model.decoders.heads["sdf"].project
@@ -144,7 +146,7 @@ def ball_rays(device: str) -> tuple[Tensor, Tensor]:
 
 def benchmark_rendering(device: str, repeats: int) -> dict:
     with torch.device(device):
-        model = LIRMModel(LIRMConfig.from_size("tiny", sweep_size=0))
+        model = LIRMModel(LIRMConfig.from_size("tiny", sweep_size=0, use_photos=False))
         shape = 1, 6, *[model.config.plane_resolution] * 2, model.config.plane_dim
         planes = LIRMPlanes(torch.randn(shape).requires_grad_(), panoramas(model, device).requires_grad_())
     model.config.sdf_bias_radius = 0.35 / model.config.box_radius
