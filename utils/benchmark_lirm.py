@@ -28,6 +28,9 @@ from anyviews.models.lirm.layers_lirm import LIRMLayer
 from anyviews.models.lirm.planes_lirm import PLANE_AXES
 
 
+# Without what the paper does not have.
+PAPER = {"sweep_size": 0, "use_photos": False}
+
 POINTS, RAYS_PER_SIDE, SAMPLES, CHUNK = 1 << 15, 64, 64, 1024
 PRODUCT_SIDE = 4096
 
@@ -146,7 +149,7 @@ def ball_rays(device: str) -> tuple[Tensor, Tensor]:
 
 def benchmark_rendering(device: str, repeats: int) -> dict:
     with torch.device(device):
-        model = LIRMModel(LIRMConfig.from_size("tiny", sweep_size=0, use_photos=False))
+        model = LIRMModel(LIRMConfig.from_size("tiny", **PAPER))
         shape = 1, 6, *[model.config.plane_resolution] * 2, model.config.plane_dim
         planes = LIRMPlanes(torch.randn(shape).requires_grad_(), panoramas(model, device).requires_grad_())
     model.config.sdf_bias_radius = 0.35 / model.config.box_radius
