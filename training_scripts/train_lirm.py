@@ -88,7 +88,11 @@ class LIRMArguments(TrainingArguments):
     mirror_augmentation: bool = argument(True, "Mirror half of the objects.")
     radius_augmentation: float = argument(0.3, "The sphere around an object is drawn larger by up to this share.")
     validation_objects: int = argument(16, "Held-out procedural objects per validation.")
-    overfit: bool = argument(False, "Validate on the first training object, in views that it is trained to show.")
+    overfit: bool = argument(False, "Give and ask for the same views each time, and validate on them.")
+
+
+# The squares around masks are drawn larger by up to this share.
+WIDENED = 0.15
 
 
 class LIRMObjective(nn.Module):
@@ -196,7 +200,7 @@ class LIRMMethod(Method):
         arguments, generator = self.arguments, sample.generator()
         views = self._augmented(sample.views, generator)
         inputs = arguments.max_views * arguments.max_updates
-        order = torch.randperm(len(views), generator=generator)
+        order = torch.arange(len(views)) if arguments.overfit else torch.randperm(len(views), generator=generator)
         views = views[
             order.repeat(-(-(inputs + arguments.targets) // len(order))).tolist()[: inputs + arguments.targets]
         ]
@@ -213,7 +217,8 @@ class LIRMMethod(Method):
         )
         photos = views[:inputs]
         squares = mask_squares(photos.masks)
-        squares = widened(squares, 1 + 0.15 * torch.rand(len(squares), generator=generator))
+        if not arguments.overfit:
+            squares = widened(squares, 1 + WIDENED * torch.rand(len(squares), generator=generator))
         read = crop_inputs(photos.images, photos.masks, photos.cameras, squares, arguments.resolution)
         return {
             **{name: getattr(read, name) for name in INPUT_FIELDS},

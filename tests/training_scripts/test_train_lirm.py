@@ -195,6 +195,8 @@ def test_an_overfit_is_validated_on_its_own_object_in_views_that_are_not_among_t
     assert [len(photos) for photos in test.sets] == [2] and len(test.targets) == 2
     assert torch.equal(test.sets[0].images, sample.views.images[:2])
     assert torch.equal(test.targets.images, sample.views.images[2:4])
+    first, second = (method.transform(dataclasses.replace(sample, seed=seed)) for seed in (1, 2))
+    assert torch.equal(first["images"], second["images"])
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
