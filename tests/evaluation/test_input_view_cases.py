@@ -46,9 +46,9 @@ def test_stand_ins_look_like_the_object_and_know_their_views(case):
 
 
 def test_photos_are_within_the_stated_turn():
-    front = lgm_cameras([0.0], size=SIZE).rotation[0]
+    front = lgm_cameras([0.0], size=SIZE)[0]
     turns = [
-        float(rotation_angles(front, photo_camera(SIZE, torch.Generator().manual_seed(seed)).rotation))
+        float(rotation_angles(front.rotation, photo_camera(front, torch.Generator().manual_seed(seed)).rotation))
         for seed in range(50)
     ]
     assert max(turns) <= MOST_TURNED + 1e-3 and max(turns) > 25 and min(turns) < 5
@@ -61,9 +61,12 @@ def test_a_mismatched_photo_is_of_another_object_from_the_same_place(case):
 
 
 def test_gaussians_of_a_model_are_its_own():
+    """By its own cameras: here far away, with a long lens."""
     model = LGMModel.from_size(
         "micro",
         input_size=16,
+        camera_radius=13.7,
+        field_of_view=5.72,
         output_size=SIZE,
         down_channels=(32, 32),
         up_channels=(32, 32),
@@ -71,6 +74,9 @@ def test_gaussians_of_a_model_are_its_own():
         up_attention=(True, False),
     ).eval()
     made = input_view_case(1, SIZE, model)
+    assert made.inputs.centers.norm(dim=-1).tolist() == pytest.approx([13.7] * 4, rel=1e-5)
+    found = evaluate_case(made, SEARCH, InputViewFit(steps=1))
+    assert found["overlap"] >= 0 and found["start"] <= MOST_TURNED
     assert len(made.gaussians) == 4 * 16**2 and made.view_of.bincount().tolist() == [256] * 4
 
 

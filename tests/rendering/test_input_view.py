@@ -59,8 +59,8 @@ def degrees(found: InputPose, true) -> float:
     ("turn", "shift", "factor"),
     [
         ((8, -24, 0), (0, 0), 1),
-        ((-20, 12, 9), (0.04, -0.03), 0.9),
-        ((5, 20, -8), (0, 0.05), 1.2),
+        ((-20, 12, 9), (0.08, -0.06), 0.9),
+        ((5, 20, -8), (0, 0.1), 1.2),
     ],
 )
 def test_a_pose_is_found_in_all_degrees_of_freedom(gaussians, turn, shift, factor):

@@ -22,7 +22,7 @@ from ..data.world.objects.cameras import ObjectCameras
 from ..data.world.objects.render import make_scenes, render_scenes
 from ..gaussians import Gaussians
 from ..geometry.rays import pixel_centers
-from ..models.lgm import INPUT_AZIMUTHS, LGMModel, lgm_cameras, prepare_images
+from ..models.lgm import INPUT_AZIMUTHS, LGMConfig, LGMModel, lgm_cameras, prepare_images
 from ..rendering.image_quality import multi_scale_ssim, psnr
 from ..rendering.input_pose import Photo, PoseSearch, agreement, moved_cameras, render_on_white, rotation_of
 from ..rendering.input_view import InputViewFit, optimize_input_view
@@ -34,8 +34,9 @@ from .angles import rotation_angles
 
 # Of the unit ball that holds every object.
 OBJECT_SCALE = 0.6
-# How far photos are from the front view: turns in degrees about any axis, factors of the distance, shifts over it.
-MOST_TURNED, DISTANCES, MOST_SHIFTED = 30.0, (0.85, 1.2), 0.05
+# How far photos are from the front view: turns in degrees about any axis, factors of the distance, shifts in
+# units of half the image's width.
+MOST_TURNED, DISTANCES, MOST_SHIFTED = 30.0, (0.85, 1.2), 0.1
 # Views that no Gaussian was made of and no fit sees: around the photo, and at the object's other sides.
 NEAR, FAR = ((-25.0, 15.0), (25.0, 15.0), (0.0, 35.0)), ((135.0, 15.0), (225.0, 15.0))
 # What the stand-ins are fitted to, first the inputs; and their errors: the deviation of colours, and the height of the
@@ -58,12 +59,14 @@ class InputViewCase:
     Args:
         gaussians: one set.
         view_of: the input view that each Gaussian belongs to.
+        inputs: cameras of the input views.
         photo: one view, with its camera and mask.
         near, far: views that tell what a fit does elsewhere.
     """
 
     gaussians: Gaussians
     view_of: Int[Tensor, "gaussians"]
+    inputs: Cameras
     photo: Views
     near: Views
     far: Views
@@ -81,9 +84,10 @@ def input_view_case(index: int, size: int = 64, model: LGMModel | None = None, b
     """
     generator = torch.Generator().manual_seed(index)
     places = torch.tensor(RING + NEAR + FAR)
-    cameras = lgm_cameras(places[:, 0], places[:, 1], size=size)
+    config = LGMConfig() if model is None else model.config
+    cameras = lgm_cameras(places[:, 0], places[:, 1], config.camera_radius, config.field_of_view, size)
     views = object_views(HELD_OUT_SEED_START + index, cameras, samples=1)
-    photo = object_views(HELD_OUT_SEED_START + index, photo_camera(size, generator).reshape(1))
+    photo = object_views(HELD_OUT_SEED_START + index, photo_camera(cameras[0], generator).reshape(1))
     ring, rest = views[: len(RING)], views[len(RING) :]
     inputs = ring[: len(INPUT_AZIMUTHS)]
     if model is None:
@@ -92,7 +96,7 @@ def input_view_case(index: int, size: int = 64, model: LGMModel | None = None, b
         pixel_values = prepare_images(inputs.images, inputs.cameras, model.config.input_size)
         gaussians = model(pixel_values[None].to(model.device)).gaussians[0].to("cpu", torch.float32)
         view_of = torch.arange(len(gaussians)) // (len(gaussians) // len(inputs))
-    return InputViewCase(gaussians, view_of, photo, rest[: len(NEAR)], rest[len(NEAR) :])
+    return InputViewCase(gaussians, view_of, inputs.cameras, photo, rest[: len(NEAR)], rest[len(NEAR) :])
 
 
 def mismatched(case: InputViewCase, index: int) -> InputViewCase:
@@ -109,8 +113,8 @@ def evaluate_case(case: InputViewCase, search: PoseSearch | None = None, fit: In
         one, and "dissimilarity", 1 - multi-scale SSIM there; "near_psnr" and "far_psnr" of other views; the last four
         with "_before", as they were before the fit; and "process_s".
     """
-    size, photo = case.photo.width, Photo(case.photo.images[0], case.photo.masks[0])
-    inputs, true = lgm_cameras(INPUT_AZIMUTHS, size=size), case.photo.cameras[0]
+    photo = Photo(case.photo.images[0], case.photo.masks[0])
+    inputs, true = case.inputs, case.photo.cameras[0]
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `converged` is one of the scores
@@ -162,13 +166,13 @@ def summary(rows: Sequence[dict]) -> dict[str, float]:
     }
 
 
-def photo_camera(size: int, generator: torch.Generator) -> Cameras:
-    """A camera [] up to 30 degrees from the front, about any axis, a little nearer or farther and off the middle."""
+def photo_camera(front: Cameras, generator: torch.Generator) -> Cameras:
+    """A camera [] up to 30 degrees from the front one [], a little nearer or farther and off the middle."""
     axis = F.normalize(torch.randn(3, generator=generator), dim=0)
     angle, factor, x, y = torch.rand(4, generator=generator).tolist()
     low, high = DISTANCES
     return moved_cameras(
-        lgm_cameras([0.0], size=size)[0],
+        front,
         rotation_of(axis[None] * math.radians(MOST_TURNED) * angle),
         torch.tensor([[2 * x - 1, 2 * y - 1]]) * MOST_SHIFTED,
         torch.tensor([math.log(low + (high - low) * factor)]),

@@ -18,7 +18,7 @@ from .scene_parameters import cross_matrix
 
 
 # Steps of Adam at the beginning, between small and large renders, and at the end: turns in radians, shifts in units of
-# the distance, and the distance's logarithm.
+# half the image's width, and the distance's logarithm.
 RATES = (0.04, 0.015, 0.0015)
 # A grid's cameras come no nearer and go no farther than this factor to make silhouettes equally large.
 MOST_SCALED = 2.0
@@ -140,13 +140,14 @@ def moved_cameras(
     Args:
         cameras: of batch shape [] or [V].
         rotations: in each camera's own axes; they keep the origin where it is in the image.
-        shifts: to the right and down, in units of the distance from the origin.
+        shifts: to the right and down, in units of half the image's width as it is at the origin.
         log_distances: logarithms of the factors of that distance.
     """
     own = (cameras.rotation.mT @ cameras.centers[..., None])[..., 0]  # the centre in the camera's axes
     rotation = cameras.rotation @ rotations
     centers = (rotation @ own[..., None])[..., 0] * log_distances.exp()[:, None]
-    sideways = shifts * centers.norm(dim=-1, keepdim=True)
+    half_width = cameras.width / 2 / cameras.intrinsics[..., 0, 0] * centers.norm(dim=-1)
+    sideways = shifts * half_width[:, None]
     centers = centers + (rotation[..., :2] @ sideways[..., None])[..., 0]
     count = len(rotation)
     return Cameras(
@@ -230,18 +231,16 @@ def _best_of_grid(gaussians: Gaussians, photo: Photo, camera: Cameras, search: P
     azimuth, elevation, roll = torch.deg2rad(angles.double()).to(angles).unbind(-1)
     zero = torch.zeros_like(roll)
     # a camera that goes to the viewer's right turns about its up axis, one that goes up about its right axis
-    turn = rotation_of(torch.stack([zero, -azimuth, zero], -1)) @ rotation_of(
-        torch.stack([-elevation, zero, zero], -1)
-    )
-    turn = turn @ rotation_of(torch.stack([zero, zero, roll], -1))
+    axes = ((zero, -azimuth, zero), (-elevation, zero, zero), (zero, zero, roll))
+    across, over, around = (rotation_of(torch.stack(axis, dim=-1)) for axis in axes)
+    turn = across @ over @ around
     cameras = photo.seen(moved_cameras(camera, turn, torch.zeros_like(angles[:, :2]), zero))
     size, middle = _silhouette(render_on_white(gaussians, cameras).alphas)
     wanted_size, wanted_middle = _silhouette(photo.mask[None])
     nearer = (wanted_size / size).clamp(1 / MOST_SCALED, MOST_SCALED)
-    pixels = photo.image.shape[-1] / cameras.intrinsics[:, :2, :2].diagonal(dim1=1, dim2=2)
-    # the middle of a silhouette that is enlarged moves away from the image's
-    shifts = (middle * nearer[:, None] - wanted_middle) * pixels
-    cameras = photo.seen(moved_cameras(camera, turn, shifts / nearer[:, None], -nearer.log()))
+    # the middle of a silhouette that is enlarged moves away from the image's; the image is two of its halves wide
+    shifts = 2 * (middle * nearer[:, None] - wanted_middle)
+    cameras = photo.seen(moved_cameras(camera, turn, shifts, -nearer.log()))
     distances = photo_distance(render_on_white(gaussians, cameras), photo)
     return cameras[distances.argsort(stable=True)[: search.candidates]]
 
