@@ -135,7 +135,7 @@ def generate(
         generator=torch.Generator().manual_seed(seed),
         output_type="pt",
     )
-    return output.images, output.depths
+    return output.images.cpu(), output.depths.cpu()
 
 
 def scene_scales(scene: NovelViewScene) -> Tensor:

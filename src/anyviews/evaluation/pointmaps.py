@@ -62,8 +62,8 @@ def held_out_rooms(count: int, size: int, views: int = 4, first_seed: int = HELD
 def predict(model: MVDust3rPlusModel, room: Views) -> tuple[Prediction, Tensor]:
     """Points and the cameras recovered from them, and the confidence [V, H, W]."""
     with torch.no_grad():
-        output = model(2 * room.images[None] - 1, all_paths=False)
-    points, confidence = output.points[0, 0], output.confidence[0, 0]
+        output = model(2 * room.images[None].to(model.device) - 1, all_paths=False)
+    points, confidence = output.points[0, 0].cpu(), output.confidence[0, 0].cpu()
     return Prediction(points, recover_cameras(points, confidence)), confidence
 
 

@@ -120,11 +120,11 @@ def _with_references(model: MVDust3rPlusModel, count: int) -> MVDust3rPlusModel:
 
 def _rendering(model: MVDust3rPlusModel, room: Views, targets: Views) -> tuple[list[Row], dict[str, Tensor]]:
     """Views that the model did not see: its Gaussians, and answers that need no Gaussian heads."""
-    pixel_values = 2 * room.images[None] - 1
+    pixel_values = 2 * room.images[None].to(model.device) - 1
     output = model(pixel_values, all_paths=False)
-    unit = output.points.norm(dim=-1).mean() / true_points(room).norm(dim=-1).mean()
+    unit = output.points.norm(dim=-1).mean().cpu() / true_points(room).norm(dim=-1).mean()
     cameras = targets.cameras.relative_to(room.cameras[0]).scaled(unit)
-    learned = pixel_gaussians(output, pixel_values)[0, 0]
+    learned = pixel_gaussians(output, pixel_values)[0, 0].to("cpu")
     images = {
         "mean colour of the photos": room.images.mean((0, 2, 3))[:, None, None].expand_as(targets.images),
         "first photo": room.images[:1].expand_as(targets.images),
