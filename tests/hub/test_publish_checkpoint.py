@@ -35,7 +35,12 @@ def hub():
 def checkpoint(tmp_path) -> Path:
     """A folder as a training run leaves it, without a card."""
     folder = tmp_path / "run"
-    index = {"_class_name": "Pipeline", "transformer": ["anyviews", "Model"], "safety_checker": [None, None]}
+    index = {
+        "_class_name": ["pipeline", "Pipeline"],
+        "transformer": ["anyviews", "Model"],
+        "safety_checker": [None, None],
+        "azimuths": [0.0, 90.0],
+    }
     texts = {
         "model_index.json": json.dumps(index),
         "transformer/config.json": "{}",

@@ -76,8 +76,12 @@ def find_problems(folder: Path, files: Mapping[str, Path]) -> list[str]:
     problems = []
     if INDEX in files:
         index = json.loads(files[INDEX].read_text(encoding="utf-8"))
-        components = [name for name, entry in index.items() if not name.startswith("_") and isinstance(entry, list)]
-        used = [name for name in components if index[name][0] is not None]
+        # [library, class]; other lists are settings, and [None, None] is a component that is left out
+        used = [
+            name
+            for name, entry in index.items()
+            if not name.startswith("_") and isinstance(entry, list) and entry and isinstance(entry[0], str)
+        ]
         missing = [name for name in used if not any(file.startswith(f"{name}/") for file in files)]
         if missing:
             problems.append(f"{folder}/{INDEX} names components without a folder: {', '.join(missing)}")
