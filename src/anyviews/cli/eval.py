@@ -98,7 +98,9 @@ def _measure(arguments: argparse.Namespace, protocol, method: ModuleType) -> dic
     state = PartialState(cpu=choose_device(arguments.device) == "cpu", timeout=timedelta(days=1))
     label = Path(arguments.checkpoint).resolve().name
     folder = Path(arguments.output or f"evaluation-{label}-{protocol.name}")
-    model = _load(arguments, method, str(state.device) if state.num_processes > 1 else arguments.device)
+    # each process has an accelerator of its own; the CPU is shared, and Accelerate numbers it all the same
+    own = state.num_processes > 1 and state.device.type != "cpu"
+    model = _load(arguments, method, str(state.device) if own else arguments.device)
     need = need_of(protocol, method, model, arguments.data)
     names = protocol.source.names(need, arguments.scenes or protocol.scenes)
     facts = {"checkpoint": label, "checkpoint_hash": checkpoint_hash(arguments.checkpoint), "seed": arguments.seed}
