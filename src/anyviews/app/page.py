@@ -28,6 +28,10 @@ from .uploads import unpack
 NAMES = tuple(dict.fromkeys(METHODS.values()))
 # Photos shown of an upload, and their longer side.
 MOST_SHOWN, SHOWN_SIDE = 12, 240
+UPLOADS = (
+    f"Upload photos ({', '.join(PHOTO_SUFFIXES)}), or one `.zip` of their folder, which may hold their cameras: "
+    "COLMAP, `transforms.json` or `cameras.json`."
+)
 # Seconds: files that nobody has asked for so long are removed.
 KEPT, CLEANED_EVERY = 3600, 600
 # All methods wait for each other: one run at a time fits into memory.
@@ -55,7 +59,7 @@ def build_page(checkpoints: Mapping[str, str], device: str, results: Path) -> gr
         for name in NAMES:
             method = import_module(f".{name}", METHODS_PACKAGE)
             with gr.Tab(method.TITLE.partition(":")[0], id=name):
-                gr.Markdown(f"### {method.TITLE}\nIt takes {method.INPUT}.")
+                gr.Markdown(f"### {method.TITLE}\nIt takes {method.INPUT}. {UPLOADS}")
                 if name in checkpoints:
                     _add_tab(name, method, checkpoints[name], device, results)
                 else:
@@ -70,14 +74,9 @@ def _add_tab(name: str, method: ModuleType, checkpoint: str, device: str, result
     options = method_options(method)
     with gr.Row():
         with gr.Column(scale=1):
-            files = gr.File(
-                label=f"Photos ({', '.join(PHOTO_SUFFIXES)}), or one .zip of a folder, with cameras as COLMAP, "
-                "transforms.json or cameras.json",
-                file_count="multiple",
-                type="filepath",
-            )
+            files = gr.File(label="Photos, or a .zip", file_count="multiple", type="filepath")
             example = gr.Button("Take the example")
-            shown = gr.Gallery(label="Photos", columns=4, height="auto", interactive=False)
+            shown = gr.Gallery(label="Photos", columns=3, height=240, interactive=False)
             formats = gr.CheckboxGroup(list(method.FORMATS), value=list(method.DEFAULT_FORMATS), label="Formats")
             with gr.Accordion("Options", open=False):
                 seed = gr.Number(label="Seed", info="of all that is random", value=0, precision=0)
