@@ -15,6 +15,7 @@ from anyviews.app import examples, uploads
 from anyviews.app.uploads import unpack
 from anyviews.cli import app as verb
 from anyviews.cli.main import main
+from anyviews.data.example_photos import EXAMPLE_KINDS
 from anyviews.formats import load_views
 
 
@@ -139,9 +140,9 @@ def test_examples_are_made_where_there_is_no_sample(tmp_path, target, name):
     (tmp_path / "checkpoint").mkdir()
     photos = unpack([examples.write_example(name, str(tmp_path / "checkpoint"), tmp_path)], target)
     views = load_views(photos)
-    expected = examples.EXAMPLES[name]
+    expected = EXAMPLE_KINDS[examples.EXAMPLES[name]]
     assert len(views) == expected.views and (views.cameras is not None) == expected.posed
-    assert (views.masks is not None) == (expected.world == "object") and views.depths is None
+    assert (views.masks is not None) == (expected.world == "object")
 
 
 def test_checkpoints_are_given_by_method(tmp_path, monkeypatch):

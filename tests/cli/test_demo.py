@@ -8,6 +8,7 @@ from PIL import Image
 from scenes import VIEWS, Page, write_checkpoint, write_scene
 
 from anyviews.cli.main import main
+from anyviews.data.example_photos import EXAMPLE_KINDS, example_views
 from anyviews.data.procedural import HELD_OUT_SEED_START
 from anyviews.data.world import render_world
 from anyviews.formats import load_views
@@ -97,8 +98,8 @@ def test_the_sample_is_small_held_out_and_always_the_same(make_sample, repositor
     files = [file for file in (tmp_path / "sample").rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 300_000
     views = load_views(tmp_path / "sample")
-    expected = make_sample.sample_views("room")
-    room = render_world(torch.tensor([HELD_OUT_SEED_START + make_sample.KINDS["room"].scene]), 12, 96, 96).scene(0)
+    expected = example_views("room")
+    room = render_world(torch.tensor([HELD_OUT_SEED_START + EXAMPLE_KINDS["room"].scene]), 12, 96, 96).scene(0)
     torch.testing.assert_close(expected.images, room.images)
     assert views.images.shape == (12, 3, 96, 96)
     torch.testing.assert_close(views.images, expected.images, atol=0.5 / 255 + 1e-6, rtol=0)
