@@ -117,6 +117,7 @@ def _add_tab(name: str, method: ModuleType, checkpoint: str, device: str, result
         [kept, said, page, made],
         api_name=name,
         concurrency_id=QUEUE,
+        show_progress_on=said,
     )
 
 
