@@ -170,6 +170,7 @@ def run(script, folder, **arguments) -> list[dict]:
         output_dir=str(folder), model_options=MICRO, train_batch_size=2, mixed_precision="bf16", **GIVEN, **arguments
     )
     data = script.DataArguments(dataset_options=WORLD)
+    AcceleratorState._reset_state(reset_partial_state=True)  # other tests keep theirs
     try:
         return script.train(script.MVDust3rMethod(given, data), given, data)
     finally:
