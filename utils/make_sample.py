@@ -12,6 +12,9 @@ from pathlib import Path
 from anyviews.data.example_photos import EXAMPLE_KINDS, write_example_photos
 
 
+LICENCE = "Apache-2.0: rendered by the procedural world of anyviews (utils/make_sample.py).\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="new or empty folder")
@@ -22,6 +25,8 @@ def main():
     if arguments.scene is not None and arguments.scene < 0:
         parser.error(f"--scene {arguments.scene} is no held-out scene; accepted are 0 and more")
     write_example_photos(arguments.kind, arguments.output, arguments.scene, arguments.overwrite)
+    # a checkpoint is published with it
+    (arguments.output / "LICENSE").write_text(LICENCE, encoding="utf-8")
     files = [path for path in arguments.output.rglob("*") if path.is_file()]
     print(f"{arguments.output}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1000:.0f} kB")
 

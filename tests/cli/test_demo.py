@@ -114,7 +114,8 @@ def test_samples_of_other_methods_hold_what_these_take(make_sample, tmp_path, mo
     for kind in ("photos", "object", "photo"):
         monkeypatch.setattr("sys.argv", ["make_sample.py", str(tmp_path / kind), "--kind", kind])
         make_sample.main()
-    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["00.png", "01.png", "02.png", "03.png"]
+    found = sorted(path.name for path in (tmp_path / "photos").iterdir())
+    assert found == ["00.png", "01.png", "02.png", "03.png", "LICENSE"]
     views = load_views(tmp_path / "object")
     assert len(views) == 8 and 0.05 < views.masks.mean() < 0.8 and views.depths is None
     photo = Image.open(tmp_path / "photo" / "00.png")

@@ -43,7 +43,7 @@ EXAMPLE_KINDS = {
     "room": ExampleKind("room", 12, 96, 7, posed=True),
     "photos": ExampleKind("apartment", 4, 96, 4, posed=False),
     "object": ExampleKind("object", 8, 128, 8, posed=True),
-    "photo": ExampleKind("object", 1, 256, 8, posed=False, level=True),
+    "photo": ExampleKind("object", 1, 256, 20, posed=False, level=True),
 }
 
 
