@@ -1,5 +1,7 @@
 """The shipped checkpoint does what its card says, on a few of the card's objects."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,6 +13,7 @@ from anyviews.pipelines.pipeline_mvboost import MVBoostPipeline
 
 
 OBJECTS = 8
+PROTOCOL = replace(PROCEDURAL, tables=PROCEDURAL.tables[:2])
 # LGM keeps its last convolutions in full precision.
 PRECISE = ("unet.conv_out.", "conv.")
 
@@ -26,11 +29,13 @@ def pipe(repository) -> MVBoostPipeline:
 def scores(pipe) -> dict[tuple[str, str], float]:
     """Mean PSNR of the variants of each table."""
     size = mvboost.image_size(pipe)
-    need = Need(PROCEDURAL.most_context_views, PROCEDURAL.most_target_views, (size, size))
+    need = Need(PROTOCOL.most_context_views, PROTOCOL.most_target_views, (size, size))
     found: dict[tuple[str, str], list[float]] = {}
-    for name in PROCEDURAL.source.names(need, OBJECTS):
+    for index, name in enumerate(PROTOCOL.source.names(need, OBJECTS)):
+        # as the card's command: one noise for all objects moves the mean by 1 dB
+        case = replace(PROTOCOL.source.read(name, need), seed=index)
         with torch.no_grad():
-            rows = mvboost.evaluate(pipe, PROCEDURAL.source.read(name, need), PROCEDURAL).rows
+            rows = mvboost.evaluate(pipe, case, PROTOCOL).rows
         for row in rows:
             found.setdefault((row.table, row.variant), []).append(row.scores["psnr"])
     return {key: sum(values) / len(values) for key, values in found.items()}
