@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from anyviews.cameras import Cameras
 from anyviews.gaussians import Gaussians
-from anyviews.rendering.gaussians import GaussianRender, render_gaussians
+from anyviews.rendering.gaussians import render_on_white
 from anyviews.scene import Scene
 
 
@@ -66,8 +65,3 @@ class MVBoostPipelineOutput(BaseOutput):
         rendered = render_on_white(gaussians, cameras)
         depths = rendered.depths * (rendered.alphas >= COVERED)
         return Scene(cameras, rendered.images.clamp(0, 1), depths, gaussians=gaussians)
-
-
-def render_on_white(gaussians: Gaussians, cameras: Cameras) -> GaussianRender:
-    """Renders with LGM's background; arguments as of `render_gaussians`."""
-    return render_gaussians(gaussians, cameras, background=torch.ones(3).to(gaussians.means))

@@ -17,12 +17,13 @@ from anyviews.foreground import BackgroundRemover, PhotoInput, find_foreground
 from anyviews.gaussians import Gaussians
 from anyviews.models.era3d import VIEW_AZIMUTHS
 from anyviews.models.lgm import INPUT_AZIMUTHS, LGMModel, lgm_cameras, prepare_images
+from anyviews.rendering.gaussians import render_on_white
 from anyviews.rendering.input_pose import PoseSearch
 from anyviews.rendering.input_view import InputView, InputViewFit, optimize_input_view
 from anyviews.rendering.lpips import LPIPS
 
 from .output_era3d import Era3DPipelineOutput
-from .output_mvboost import MVBoostPipelineOutput, render_on_white
+from .output_mvboost import MVBoostPipelineOutput
 from .output_mvgd import as_output
 from .pipeline_era3d import FIRST_PASS, NOISE, ZEROS, Generators
 from .published_index import PublishedIndexMixin

@@ -23,8 +23,9 @@ from ..data.world.objects.render import make_scenes, render_scenes
 from ..gaussians import Gaussians
 from ..geometry.rays import pixel_centers
 from ..models.lgm import INPUT_AZIMUTHS, LGMConfig, LGMModel, lgm_cameras, prepare_images
+from ..rendering.gaussians import render_on_white
 from ..rendering.image_quality import multi_scale_ssim, psnr
-from ..rendering.input_pose import Photo, PoseSearch, agreement, moved_cameras, render_on_white, rotation_of
+from ..rendering.input_pose import Photo, PoseSearch, agreement, moved_cameras, rotation_of
 from ..rendering.input_view import InputViewFit, optimize_input_view
 from ..rendering.refinement import RefinementSettings, refine_scene
 from ..scene import Scene

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..cameras import Cameras, rigid
 from ..gaussians import Gaussians
-from .gaussians import GaussianRender, render_gaussians
+from .gaussians import GaussianRender, render_on_white
 from .image_quality import multi_scale_ssim
 from .lpips import LPIPS
 from .refinement import camera_changes
@@ -183,11 +183,6 @@ class Photo:
     def seen(self, cameras: Cameras) -> Cameras:
         """Cameras whose images have this photo's pixels."""
         return cameras.resize(*self.image.shape[-2:])
-
-
-def render_on_white(gaussians: Gaussians, cameras: Cameras) -> GaussianRender:
-    """Renders on the background of photos."""
-    return render_gaussians(gaussians, cameras, background=torch.ones(3).to(gaussians.means))
 
 
 def photo_distance(render: GaussianRender, photo: Photo, lpips: LPIPS | None = None) -> Float[Tensor, "views"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..cameras import Cameras
 from ..gaussians import Gaussians
 from ..geometry.spherical_harmonics import CONSTANT_HARMONIC
+from .gaussians import render_on_white
 from .input_pose import (
     InputPose,
     Photo,
@@ -19,7 +20,6 @@ from .input_pose import (
     check_photo,
     find_input_pose,
     photo_distance,
-    render_on_white,
 )
 from .lpips import LPIPS
 

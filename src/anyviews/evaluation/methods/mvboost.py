@@ -14,8 +14,8 @@ from ...gaussians import Gaussians
 from ...models.era3d import VIEW_AZIMUTHS
 from ...models.lgm import INPUT_AZIMUTHS, LGMModel, lgm_frame, prepare_images
 from ...pipelines.output_era3d import Era3DPipelineOutput
-from ...pipelines.output_mvboost import render_on_white
 from ...pipelines.pipeline_mvboost import MVBoostPipeline
+from ...rendering.gaussians import render_on_white
 from ...views import Views
 from ..baselines import mean_color, nearest_view
 from ..case import Case, CaseResult, Row

@@ -2,6 +2,7 @@
 
 from .normals import render_normals
 from .render import BACKENDS, GaussianRender, render_gaussians
+from .white import render_on_white
 
 
-__all__ = ["BACKENDS", "GaussianRender", "render_gaussians", "render_normals"]
+__all__ = ["BACKENDS", "GaussianRender", "render_gaussians", "render_normals", "render_on_white"]
