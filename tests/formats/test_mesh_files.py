@@ -165,7 +165,10 @@ def test_damage_is_found(tmp_path, mesh, ending):
     cut = list(truncations(content, 20))
     # text that stops after a whole face cannot be told from a smaller mesh
     assert_refused(read_mesh, tmp_path / f"bad{ending}", iter(cut[:5] if ending == ".obj" else cut))
-    for kind, message in (("gone.glb", "does not exist"), ("a.stl", "is no mesh file; accepted are .glb, .obj, .ply")):
+    for kind, message in (
+        ("gone.glb", "does not exist"),
+        ("a.stl", "is no mesh file; accepted are .glb, .usdz, .obj, .ply"),
+    ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             read_mesh(tmp_path / kind)
 

@@ -61,7 +61,7 @@ def work_folder(work: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
             name = different[0]
             raise ValueError(
                 f"{work} holds objects that were made with {name} {found.get(name)!r}, not {wanted[name]!r}; give the "
-                f"same options to go on, or remove it to begin again"
+                "same options to go on, or remove it to begin again"
             )
         yield work
     finally:

@@ -83,7 +83,7 @@ def test_an_interrupted_run_goes_on(meshes, tmp_path, monkeypatch):
             render_dataset(meshes, output, TINY)
         assert len(list(work.glob("*.parquet"))) == 1 and not (output / "data").exists()
         other = Settings("scalar_rgb", views=2, size=16, samples=2, licence="cc0-1.0")
-        with pytest.raises(ValueError, match="rendered with samples 1, not 2"):
+        with pytest.raises(ValueError, match="made with samples 1, not 2"):
             render_dataset(meshes, output, other)
         lines = []
         report = render_dataset(meshes, output, TINY, log=lines.append)
