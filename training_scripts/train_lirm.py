@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anyviews.data.open import open_samples
 from anyviews.data.samples import Sample
-from anyviews.evaluation.objects import ObjectTest, evaluate_objects, held_out_objects, object_test
+from anyviews.evaluation.objects import FREE, ObjectTest, evaluate_objects, held_out_objects, object_test
 from anyviews.models.lirm import LIRMModel, LIRMPlanes, deferred_loss
 from anyviews.models.lirm.losses_lirm import LIRMTargets, lirm_losses
 from anyviews.models.lirm.processing_lirm import (
@@ -27,6 +27,7 @@ from anyviews.models.lirm.processing_lirm import (
     on_white,
     square_rays,
     visible_bounds,
+    visible_points,
 )
 from anyviews.models.lirm.rendering_lirm import LIRMRender
 from anyviews.rendering.image_quality import multi_scale_ssim
@@ -84,6 +85,8 @@ class LIRMArguments(TrainingArguments):
     lpips_weights: str | None = argument(None, "Folder that utils/convert_lpips.py wrote.")
     depth_weight: float = argument(10.0, "Weight of the depth loss.")
     numerical_normal_weight: float = argument(0.0, "Weight of the loss of normals of the signed distances.")
+    surface_weight: float = argument(0.0, "Weight of the loss of signed distances at points near the true surface.")
+    surface_points: int = argument(1024, "Such points per object, if that weight is above 0.")
     color_augmentation: float = argument(0.5, "Share of objects whose colour channels are permuted.")
     mirror_augmentation: bool = argument(True, "Mirror half of the objects.")
     radius_augmentation: float = argument(0.3, "The sphere around an object is drawn larger by up to this share.")
@@ -93,6 +96,10 @@ class LIRMArguments(TrainingArguments):
 
 # The squares around masks are drawn larger by up to this share.
 WIDENED = 0.15
+
+# Points near the surface lie between so far inside and so far outside of it, in units of the object frame. There is no
+# telling from views what is further inside.
+SURFACE_RANGE = (-0.01, 0.05)
 
 
 class LIRMObjective(nn.Module):
@@ -147,6 +154,11 @@ class LIRMObjective(nn.Module):
                 loss = total(self.lirm.render(planes, *rays, **options))
             else:
                 loss = deferred_loss(self.lirm, planes, *rays, total, chunk=arguments.ray_chunk, **options)[0]
+        if arguments.surface_weight > 0:
+            found = self.lirm.signed_distances(planes, batch["surface_points"])
+            kept["surface"] = (found - batch["surface_distances"]).abs().mean()
+            loss = loss + arguments.surface_weight * kept["surface"]
+            kept["surface"] = kept["surface"].detach()
         return {**kept, "loss": loss}
 
     def sharpness(self) -> float:
@@ -199,15 +211,17 @@ class LIRMMethod(Method):
         """Photos of one object and windows of further views, in the frame of the first photo."""
         arguments, generator = self.arguments, sample.generator()
         views = self._augmented(sample.views, generator)
+        if views.depths is None or views.masks is None or views.base_colors is None or views.normals is None:
+            raise ValueError(f"sample {sample.key} lacks masks, depth, normals or materials; LIRM is trained on all")
+        center, radius = visible_bounds(views.depths, views.masks, views.cameras)
         inputs = arguments.max_views * arguments.max_updates
         order = torch.arange(len(views)) if arguments.overfit else torch.randperm(len(views), generator=generator)
         views = views[
             order.repeat(-(-(inputs + arguments.targets) // len(order))).tolist()[: inputs + arguments.targets]
         ]
-        if views.depths is None or views.masks is None or views.base_colors is None or views.normals is None:
-            raise ValueError(f"sample {sample.key} lacks masks, depth, normals or materials; LIRM is trained on all")
-        center, radius = visible_bounds(views.depths, views.masks, views.cameras)
+        # learning by heart needs the very frame that validation asks in
         stretch = 1 + arguments.radius_augmentation * torch.rand((), generator=generator).item()
+        stretch = FREE if arguments.overfit else stretch
         frame = object_frame(center, radius * stretch, views.cameras.rotation[0])
         views = dataclasses.replace(
             views,
@@ -215,6 +229,7 @@ class LIRMMethod(Method):
             depths=views.depths * frame.scale,
             normals=torch.einsum("ij,vjhw->vihw", frame.rotation, views.normals),
         )
+        near = self._near_surface(views, generator) if arguments.surface_weight > 0 else {}
         photos = views[:inputs]
         squares = mask_squares(photos.masks)
         if not arguments.overfit:
@@ -223,6 +238,7 @@ class LIRMMethod(Method):
         return {
             **{name: getattr(read, name) for name in INPUT_FIELDS},
             **self._targets(views[inputs:], generator),
+            **near,
             "seed": torch.tensor(sample.seed),
         }
 
@@ -235,6 +251,15 @@ class LIRMMethod(Method):
                 views, images=views.images[:, colors], base_colors=views.base_colors[:, colors]
             )
         return views
+
+    def _near_surface(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
+        """Points along the normals of what views show, and their signed distances."""
+        surface, kept = visible_points(views.depths, views.masks, views.cameras)
+        places = torch.randint(len(surface), (self.arguments.surface_points,), generator=generator)
+        surface, normals = surface[places], views.normals.movedim(1, -1)[kept][places]
+        low, high = SURFACE_RANGE
+        distances = low + (high - low) * torch.rand(len(places), generator=generator)
+        return {"surface_points": surface + distances[:, None] * normals, "surface_distances": distances}
 
     def _targets(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
         """Windows of views, drawn by how much of the object they show."""

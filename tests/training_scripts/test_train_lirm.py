@@ -11,7 +11,10 @@ from script_modules import load_script
 from training.event_files import assert_tracked
 
 from anyviews.data import open_samples
+from anyviews.geometry.paths import look_at
+from anyviews.geometry.rays import camera_rays, pixel_centers
 from anyviews.models.lirm import LIRMModel
+from anyviews.views import Views
 
 
 MICRO = {
@@ -81,6 +84,44 @@ def test_rays_meet_the_surface_where_the_depth_says(script, samples):
         place = pixels[0, view][seen[0, view]].floor().long().clamp(0, size - 1)
         inside.append((photo[:, place[:, 1], place[:, 0]].amin(0) < 0.98).float().mean())
     assert torch.stack(inside).mean() > 0.9
+
+
+def test_points_near_the_surface_have_their_distance_to_it(script):
+    method = make(script, surface_weight=1.0, surface_points=500)
+    found = method._near_surface(views_of_a_ball(0.3), torch.Generator().manual_seed(0))
+    distances = found["surface_distances"]
+    assert found["surface_points"].shape == (500, 3)
+    assert -0.01 <= distances.min() < -0.005 and 0.045 < distances.max() <= 0.05
+    torch.testing.assert_close(found["surface_points"].norm(dim=-1) - 0.3, distances, atol=1e-5, rtol=0)
+
+
+def views_of_a_ball(radius: float) -> Views:
+    """Two views of a ball around the origin, with depth, normals and masks."""
+    intrinsics = torch.tensor([[60.0, 0, 20], [0, 60, 20], [0, 0, 1]]).expand(2, 3, 3)
+    centers = torch.tensor([[0.0, 0.5, 2.0], [2.0, 0.5, 0.0]])
+    cameras = look_at(centers, torch.zeros(3), torch.tensor([0.0, 1, 0]), intrinsics, 40, 40)
+    origins, directions = camera_rays(cameras, pixel_centers(40, 40).flatten(0, 1).expand(2, -1, 2))
+    along = (origins * directions).sum(-1, keepdim=True)
+    root = along.square() - origins.square().sum(-1, keepdim=True) + radius**2
+    surface = origins + directions * (-along - root.clamp(min=0).sqrt())
+    maps = {
+        "masks": (root > 0).float(),
+        "depths": ((surface - origins) * cameras.rotation[:, None, :, 2]).sum(-1, keepdim=True) * (root > 0),
+        "normals": torch.where(root > 0, surface / radius, 0.0),
+    }
+    maps = {name: value.mT.unflatten(-1, (40, 40)) for name, value in maps.items()}
+    return Views(torch.zeros(2, 3, 40, 40), cameras, **maps)
+
+
+def test_the_surface_counts_by_its_weight(script, samples):
+    method = make(script, surface_weight=3.0)
+    batch = batch_of(method, samples[:2])
+    network = method.build(method.arguments).eval()
+    losses = method.loss(network, batch, torch.Generator())
+    network.arguments.surface_weight = 0.0
+    without = method.loss(network, batch, torch.Generator())
+    assert losses["surface"] > 0.01 and "surface" not in without
+    torch.testing.assert_close(losses["loss"] - 3 * losses["surface"], without["loss"])
 
 
 def test_normals_face_the_rays(script, samples):
@@ -197,6 +238,8 @@ def test_an_overfit_is_validated_on_its_own_object_in_views_that_are_not_among_t
     assert torch.equal(test.targets.images, sample.views.images[2:4])
     first, second = (method.transform(dataclasses.replace(sample, seed=seed)) for seed in (1, 2))
     assert torch.equal(first["images"], second["images"])
+    # in one frame, or what was learned is asked for elsewhere
+    torch.testing.assert_close(first["target_origins"][:, :, 0, 0], test.targets.cameras.centers)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

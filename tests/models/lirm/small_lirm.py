@@ -27,6 +27,7 @@ SMALL = {
     "sdf_bias_radius": 0.6,
     "num_samples": 32,
     "sdf_inv_std": 40.0,
+    "density_inset": 0.0,
 }
 
 MATERIALS = ("radiance", "base_colors", "roughness", "metallic", "normals")
@@ -158,7 +159,7 @@ def plain_render(model, planes, origins, directions, samples: int, sharpness: fl
             along = torch.tensor([t for t in (near + (i + 0.5) * step for i in range(samples)) if t < far])
             points = origin + along[:, None] * direction
             fields = plain_query(model, planes, index, points, direction.expand_as(points))
-            s = fields["sdf"][:, 0]
+            s = fields["sdf"][:, 0] + model.config.density_inset / sharpness
             sigma = torch.where(s > 0, 0.5 * (-sharpness * s).exp(), 1 - 0.5 * (sharpness * s).exp()) * sharpness
             alpha = 1 - (-sigma * step).exp()
             weights = alpha * torch.cat([torch.ones(1), (1 - alpha).cumprod(0)])[: len(alpha)]

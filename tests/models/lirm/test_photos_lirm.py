@@ -9,7 +9,7 @@ from anyviews.cameras import Cameras
 from anyviews.geometry.paths import look_at
 from anyviews.geometry.rays import camera_rays, pixel_centers
 from anyviews.models.lirm import LIRMConfig, LIRMPlanes, LIRMState, deferred_loss, occupancy_lirm
-from anyviews.models.lirm.photos_lirm import find_cover, outline_distances, read_photos
+from anyviews.models.lirm.photos_lirm import find_cover, outline_distances, read_photos, spread
 
 
 BALL = 0.3
@@ -72,6 +72,19 @@ def test_cover_is_found_whatever_stands_behind_and_highlights_are_no_holes(with_
         soft = torch.where(cover > 0, 0.3, 0.0)
         found = find_cover((0.4 * soft + 1 - soft).expand_as(images), torch.full_like(images, 0.4))
         assert (found - soft).abs().max() < 1e-3
+
+
+def test_colours_go_on_beside_what_is_covered():
+    cover = torch.zeros(2, 1, 17, 24)
+    cover[0, :, 4:9, 3:8], cover[0, :, 9, 3:8], cover[0, :, 4:9, 18:21] = 1.0, 0.5, 1.0
+    colors = torch.zeros(2, 3, 17, 24)
+    colors[0, 0, 4:10, 3:8], colors[0, 1, 4:9, 18:21] = 0.8, 0.6
+    found = spread(colors * cover, cover)
+    torch.testing.assert_close(found[:, :, 4:9], torch.where(cover > 0.9, colors, found)[:, :, 4:9])
+    assert abs(float(found[0, 0, 9, 5]) - 0.8) < 0.05  # half covered, not half as bright
+    left, right = found[0, :, 6, 1], found[0, :, 6, 22]
+    assert left[0] > 0.6 and left[1] < 0.15 and right[1] > 0.35 and right[0] < 0.3
+    assert (found[0].sum(0) > 0.5).all() and found[1].abs().max() == 0
 
 
 def test_the_hull_of_a_ball_is_about_the_ball_and_never_inside_it():
@@ -143,6 +156,51 @@ def test_an_untrained_model_shows_hull_and_colours_of_all_sets(tmp_path, monkeyp
     near = expected.abs() < 0.05
     assert near.sum() > 1000 and (found - expected)[near].abs().max() < 1e-4
     assert (found - expected).abs().max() < 0.05 and torch.equal(found > 0, expected > 0)
+
+
+def test_outlines_of_the_hull_are_as_large_as_the_masks_and_as_bright_as_the_photos():
+    """Seen from where a photo was taken: density outside of the hull is no dark or wide rim."""
+    given = ball_photos(4)
+    inside = given["images"][0, 0, 0] < 0.9
+    areas, rims = [], []
+    for inset in (0.0, 2.5):
+        model = small_model(
+            use_photos=True,
+            image_size=64,
+            sdf_inv_std=200.0,
+            num_samples=200,
+            density_inset=inset,
+            appearance_gain=0.01,
+        )
+        for parameter in (*model.decoders.heads["sdf"].parameters(), model.decoders.blend.score.weight):
+            torch.nn.init.zeros_(parameter)
+        origins, directions = (given[name][:, 0].flatten(2).mT for name in ("origins", "directions"))
+        with torch.no_grad():
+            render = model.render(model(**given).planes, origins, directions)
+        opacity, radiance = render.opacity[0, :, 0].view(64, 64), render.radiance[0].view(64, 64, 3)
+        areas.append(float((opacity > 0.5).sum() / inside.sum()))
+        rim = (opacity > 0.3) & ~inside
+        shown = (radiance - (1 - opacity[..., None]))[rim] / opacity[rim][:, None]
+        rims.append((shown - torch.tensor([0.2, 0.6, 0.4])).abs().mean())
+    assert areas[0] > 1.1 and abs(areas[1] - 1) < 0.07
+    assert max(rims) < 0.1
+
+
+def test_normals_start_as_the_slope_of_the_distances():
+    model, given = small_model(use_photos=True, image_size=64), ball_photos(20)
+    torch.nn.init.zeros_(model.decoders.heads["sdf"].last.weight)
+    torch.nn.init.zeros_(model.decoders.heads["normal"].last.weight)
+    outwards = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    planes = model(**given).planes
+    # a ball that is not in the middle: directions from the middle are no normals
+    moved = LIRMPlanes(
+        planes.planes, planes.panoramas, type(planes.photos)(planes.photos.maps, planes.photos.cameras.clone())
+    )
+    moved.photos.cameras[:, :, 3] += torch.tensor([0.15, 0.0, 0.0])
+    points = outwards * BALL + torch.tensor([0.15, 0.0, 0.0])
+    found = model.query(moved, points[None]).normals[0]
+    assert (found * outwards).sum(-1).median() > 0.97
+    assert (torch.nn.functional.normalize(points, dim=-1) * outwards).sum(-1).median() < 0.95
 
 
 def test_two_passes_give_the_gradients_of_one_with_photos_too():

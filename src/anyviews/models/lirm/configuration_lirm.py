@@ -19,7 +19,9 @@ LIRM_SIZES: dict[str, dict] = {
         "plane_token_size": 8,
         "nde_token_size": 4,
         "sweep_size": 4,
-        "num_samples": 192,
+        "sdf_inv_std": 300.0,
+        "density_inset": 2.5,
+        "num_samples": 256,
         "use_photos": True,
         "appearance_gain": 1.0,
     },
@@ -84,6 +86,9 @@ class LIRMConfig(PreTrainedConfig):
         sdf_bias_radius: radius of the ball that an untrained model shows, over half the side of the box.
         sdf_range: the learned part of the distance is bounded to so many diagonals of the box's half.
         sdf_inv_std: inverse deviation of the density around the surface (1 / beta of VolSDF) at inference.
+        density_inset: the density is that of a surface so much further inside, in units of 1 / sharpness. Density
+            reaches beyond the surface, so that rays that pass close by are stopped and outlines look fat; 2 to 3 undo
+            that. 0 in the paper.
         num_samples: samples along the diagonal of the box at inference.
         prediction_type: "rgb" (radiance), "brdf" (base colour, roughness, metallic) or "both".
         fuse_hidden_size, fuse_activation: of the layer that joins the state and the learned tokens (Eq. 5).
@@ -133,6 +138,7 @@ class LIRMConfig(PreTrainedConfig):
     sdf_bias_radius: float = 0.1
     sdf_range: float = 1.5
     sdf_inv_std: float = 200.0
+    density_inset: float = 0.0
     num_samples: int = 512
     prediction_type: str = "both"
     fuse_hidden_size: int = 1024
@@ -220,6 +226,8 @@ class LIRMConfig(PreTrainedConfig):
             raise ValueError(
                 "use_photos=True copies radiance, which a model of prediction_type='brdf' does not predict"
             )
+        if self.density_inset < 0:
+            raise ValueError(f"density_inset={self.density_inset} must be 0 or more")
         if self.bptt_steps < 0:
             raise ValueError(f"bptt_steps={self.bptt_steps} must be 0 or more")
         super().__post_init__(**kwargs)

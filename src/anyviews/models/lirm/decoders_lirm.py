@@ -52,7 +52,12 @@ class LIRMFields:
 # its colour differs from that of the other photos; and how much the first three count at the start.
 PHOTO_CHANNELS = 6
 BLEND_WIDTH = 8
-FIRST_PREFERENCE = (8.0, 3.0, 0.0)
+FIRST_PREFERENCE = (4.0, 1.5, 0.0)
+# Photos whose direction differs from the viewer's by less (1 minus the cosine) are equally near.
+SAME_DIRECTION = 0.002
+
+# Step of the differences whose direction learned normals start from, in units of the object frame.
+SLOPE_STEP = 0.02
 
 # Base colours are decoded as a change of the radiance, within these bounds.
 COPIED_RANGE = (0.02, 0.98)
@@ -165,7 +170,8 @@ class LIRMBlend(nn.Module):
         """
         facing = (towards * normals[:, None]).sum(-1)
         aligned = (towards * viewer[:, None]).sum(-1)
-        told = torch.stack([facing, aligned, cover], dim=-1)
+        nearness = -(1 - aligned).clamp(min=SAME_DIRECTION).log()
+        told = torch.stack([facing, nearness, cover], dim=-1)
         common = (colors * cover[..., None]).sum(1) / cover.sum(1).clamp(min=1e-3)[:, None]
         further = colors - common[:, None]
         point = linear(features, self.point.weight, self.point.bias)
@@ -232,6 +238,21 @@ class LIRMDecoders(nn.Module):
         """Signed distances from the decoder's output and those to the shape at the start."""
         return learned[:, 0].tanh() * (self.config.sdf_range * math.sqrt(3) * self.config.box_radius) + first
 
+    def distance_normals(
+        self,
+        tables: LIRMTables,
+        points: Float[Tensor, "points 3"],
+        objects: Int[Tensor, "points"],
+        distances: Float[Tensor, "points"],
+        step: float,
+    ) -> Float[Tensor, "points 3"]:
+        """Directions in which signed distances grow from `distances`, those at the points, by forward differences."""
+        moved = (points[:, None] + step * torch.eye(3, device=points.device)).flatten(0, 1)
+        objects = objects.repeat_interleave(3)
+        first = self.first_distances(tables, moved, objects)
+        ahead = self.signed_distances(tables, self.corners(moved, objects), first)
+        return F.normalize(ahead.view(-1, 3) - distances[:, None], dim=-1)
+
     def appearance(
         self,
         tables: LIRMTables,
@@ -239,6 +260,7 @@ class LIRMDecoders(nn.Module):
         directions: Float[Tensor, "points 3"] | None,
         objects: Int[Tensor, "points"],
         rows: Rows,
+        distances: Float[Tensor, "points"],
     ) -> dict[str, Float[Tensor, "points channels"]]:
         """Normals, and of the materials and the radiance what the model predicts, by their names in `LIRMFields`.
 
@@ -248,8 +270,13 @@ class LIRMDecoders(nn.Module):
             directions: [N, 3], unit, from the viewer to the point; None to look along the normal.
             objects: [N], which object of the batch.
             rows: of `corners`.
+            distances: [N], of `signed_distances`.
         """
-        found = {"normals": F.normalize(self._decode("normal", tables, rows) + F.normalize(points, dim=-1), dim=-1)}
+        outwards = F.normalize(points, dim=-1)
+        if self.blend is not None:
+            with torch.no_grad():
+                outwards = self.distance_normals(tables, points, objects, distances, SLOPE_STEP)
+        found = {"normals": F.normalize(self._decode("normal", tables, rows) + outwards, dim=-1)}
         if "radiance" in self.heads:
             normals = found["normals"].detach()
             found["radiance"] = self._radiance(tables, normals, directions, objects, rows)

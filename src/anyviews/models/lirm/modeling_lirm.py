@@ -235,14 +235,26 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
             for some, along, objects in ray_chunks(points, directions, chunk):
                 rows = self.decoders.corners(some, objects)
                 along = None if view_directions is None else along
-                part = self.decoders.appearance(tables, some, along, objects, rows)
                 first = self.decoders.first_distances(tables, some, objects)
-                part["sdf"] = self.decoders.signed_distances(tables, rows, first)[:, None]
+                distances = self.decoders.signed_distances(tables, rows, first)
+                part = self.decoders.appearance(tables, some, along, objects, rows, distances)
+                part["sdf"] = distances[:, None]
                 if with_features:
                     apart = Rows(rows.indices.view(-1, 4), rows.weights.view(-1, 4))
                     part["features"] = weighted_rows(planes.planes.flatten(0, -2), apart).view(len(some), -1)
                 parts.append(part)
         return LIRMFields(**{k: torch.cat([part[k] for part in parts]).unflatten(0, (batch, -1)) for k in parts[0]})
+
+    def signed_distances(
+        self, planes: LIRMPlanes, points: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points"]:
+        """Signed distances alone, see `query`."""
+        with self._in_float32(points):
+            tables = self.decoders.project(planes)
+            [(some, _, objects)] = ray_chunks(points, points, None)
+            first = self.decoders.first_distances(tables, some, objects)
+            found = self.decoders.signed_distances(tables, self.decoders.corners(some, objects), first)
+        return found.unflatten(0, points.shape[:2])
 
     @torch.no_grad()
     def signed_distances_on_grid(
@@ -320,7 +332,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         sharpness = self.config.sdf_inv_std if sharpness is None else sharpness
         if samples < 1 or sharpness <= 0:
             raise ValueError(f"samples={samples} must be 1 or more, and sharpness={sharpness} above 0")
-        return RaySettings(samples, sharpness, *further)
+        return RaySettings(samples, sharpness, *further, inset=self.config.density_inset)
 
     def _in_float32(self, tensor: Tensor) -> torch.autocast:
         """Distances and densities are exponentiated; half precision would show as noise."""

@@ -22,17 +22,14 @@ WHITE = 0.99
 # Of the neighbourhood that decides about pixels that are white with and without the mask.
 NEIGHBOURHOOD = 5
 
-# Cover below which a photo's colour at a point is mostly that of the background.
-SMALLEST_COVER = 0.25
-
 
 @dataclass(frozen=True)
 class LIRMPhotos:
     """Photos of a batch of objects, ready to be looked up.
 
     Args:
-        maps: [B, V, 5, H, W], colours in [0, 1] times cover, cover in [0, 1], and the signed distance to the outline
-            in pixels, negative inside.
+        maps: [B, V, 5, H, W], colours in [0, 1], beside the object those of its edge; cover in [0, 1]; and the signed
+            distance to the outline in pixels, negative inside.
         cameras: [B, V, 4, 3], three rows that take points relative to the fourth to (x, y, 1) times a length.
     """
 
@@ -77,10 +74,8 @@ class LIRMPhotos:
         for index, some in self._by_object(points, objects):
             pixels, lengths = self._project(index, some)
             found = self._sample(index, pixels, slice(0, 4)) * (lengths > 0)[:, None]
-            cover = found[:, 3]
-            colors = (found[:, :3] / cover[:, None].clamp(min=SMALLEST_COVER)).clamp(0, 1)
             towards = F.normalize(self.cameras[index, :, 3, None] - some, dim=-1)
-            parts.append((colors.permute(2, 0, 1), cover.T, towards.transpose(0, 1)))
+            parts.append((found[:, :3].permute(2, 0, 1), found[:, 3].T, towards.transpose(0, 1)))
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _by_object(self, points: Tensor, objects: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -114,7 +109,8 @@ def read_photos(
     """Photos as `LIRMModel.encode_images` takes them, behind those that are known."""
     images = images.float() / 2 + 0.5
     cover = find_cover(images, None if backgrounds is None else backgrounds.float() / 2 + 0.5)
-    maps = torch.cat([images - (1 - cover), cover, outline_distances(cover > 0.5)], dim=2)
+    colors = spread((images - (1 - cover)).clamp(min=0).flatten(0, 1), cover.flatten(0, 1)).clamp(max=1)
+    maps = torch.cat([colors.view_as(images), cover, outline_distances(cover > 0.5)], dim=2)
     axes = pixel_axes(directions.float())
     cameras = torch.cat([torch.linalg.inv(axes), origins[..., 0, 0].float()[..., None, :]], dim=2)
     if known is not None:
@@ -139,6 +135,24 @@ def find_cover(
         cover = torch.where(white, 0.0, cover)
     around = F.avg_pool2d(cover.flatten(0, 1), NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2).unflatten(0, cover.shape[:2])
     return torch.where(white, (around > 0.5).float(), cover)
+
+
+def spread(
+    colors: Float[Tensor, "batch channels height width"], cover: Float[Tensor, "batch 1 height width"]
+) -> Float[Tensor, "batch channels height width"]:
+    """Colours without a background, from colours times cover: what is not covered shows what is nearby.
+
+    The mean of ever larger squares fills what smaller ones leave open (the pull-push of S. Gortler et al., "The
+    Lumigraph", 1996). Where nothing at all is covered, 0.
+    """
+    if min(colors.shape[-2:]) > 1:
+        coarse_colors, coarse_cover = (F.avg_pool2d(part, 2, ceil_mode=True) for part in (colors, cover))
+        # averages are of few covered pixels; they count as whole so that their own surroundings do not dim them
+        scale = 1 / coarse_cover.clamp(min=1e-6)
+        seen = (coarse_cover > 0).to(cover)
+        around = F.interpolate(spread(coarse_colors * scale * seen, seen), size=colors.shape[-2:], mode="bilinear")
+        return colors + (1 - cover) * around
+    return colors
 
 
 def outline_distances(

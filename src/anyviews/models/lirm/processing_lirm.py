@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...cameras import Cameras
@@ -57,13 +57,24 @@ def visible_bounds(
     Raises:
         ValueError: if no pixel of a mask has a known depth.
     """
-    pixels = pixel_centers(*depths.shape[-2:], depths.device).flatten(0, 1).expand(len(depths), -1, 2)
-    kept = ((depths > 0) & (masks > MASK_THRESHOLD)).flatten(1)
-    points = cameras.unproject(pixels, depths.flatten(1))[kept]
-    if len(points) == 0:
-        raise ValueError("no pixel of a mask has a known depth; the object's place is not known")
+    points = visible_points(depths, masks, cameras)[0]
     center = (points.amin(0) + points.amax(0)) / 2
     return center, float((points - center).norm(dim=-1).max())
+
+
+def visible_points(
+    depths: Float[Tensor, "views 1 height width"], masks: Float[Tensor, "views 1 height width"], cameras: Cameras
+) -> tuple[Float[Tensor, "points 3"], Bool[Tensor, "views height width"]]:
+    """World points that masks and known depth show, and the pixels they are seen in, in the same order.
+
+    Raises:
+        ValueError: if no pixel of a mask has a known depth.
+    """
+    pixels = pixel_centers(*depths.shape[-2:], depths.device).flatten(0, 1).expand(len(depths), -1, 2)
+    kept = ((depths > 0) & (masks > MASK_THRESHOLD))[:, 0]
+    if not kept.any():
+        raise ValueError("no pixel of a mask has a known depth; the object's place is not known")
+    return cameras.unproject(pixels, depths.flatten(1))[kept.flatten(1)], kept
 
 
 def mask_squares(masks: Float[Tensor, "views 1 height width"]) -> Float[Tensor, "views 3"]:

@@ -66,6 +66,7 @@ class RaySettings:
         occupancy: cells to look at; None for all.
         numerical_normals: compute them too.
         skipped_weight: samples that are left out weigh less than this in total, per ray.
+        inset: the density is that of a surface so much further inside, in units of the inverse sharpness.
     """
 
     samples: int
@@ -73,6 +74,7 @@ class RaySettings:
     occupancy: LIRMOccupancy | None = None
     numerical_normals: bool = False
     skipped_weight: float = SKIPPED_WEIGHT
+    inset: float = 0.0
 
     def step(self, box_radius: float) -> float:
         """Length of a step."""
@@ -113,7 +115,7 @@ def render_rays(
     distances = decoders.signed_distances(tables, rows, first)
 
     shape = len(origins), settings.samples
-    thickness = density(distances, settings.sharpness) * step
+    thickness = density(distances + settings.inset / settings.sharpness, settings.sharpness) * step
     thickness = thickness.new_zeros(shape).flatten().index_put((places,), thickness).view(shape)
     behind = thickness.cumsum(-1)
     weights = (thickness - behind).exp() * -torch.expm1(-thickness)  # light that arrives, and is stopped here
@@ -122,11 +124,12 @@ def render_rays(
 
     seen = (weights.detach() > settings.skipped_weight / settings.samples).nonzero()[:, 0]
     ray, points, rows, weights = ray[seen], points[seen], rows[seen], weights[seen]
-    values = decoders.appearance(tables, points, directions[ray], objects[ray], rows)
+    distances = distances[seen]
+    values = decoders.appearance(tables, points, directions[ray], objects[ray], rows, distances)
     values["depth"] = ((points - origins[ray]) * directions[ray]).sum(-1, keepdim=True)
     if settings.numerical_normals:
-        values["numerical_normals"] = _numerical_normals(
-            decoders, tables, points, objects[ray], distances[seen], NORMAL_STEPS * step
+        values["numerical_normals"] = decoders.distance_normals(
+            tables, points, objects[ray], distances, NORMAL_STEPS * step
         )
     summed = weights.new_zeros(len(origins), sum(value.shape[-1] for value in values.values()))
     summed = summed.index_add(0, ray, weights[:, None] * torch.cat(list(values.values()), dim=-1))
@@ -169,17 +172,6 @@ def _samples(
         return places, ray, points
     kept = settings.occupancy.holds(points, objects[ray]).nonzero()[:, 0]
     return places[kept], ray[kept], points[kept]
-
-
-def _numerical_normals(
-    decoders: LIRMDecoders, tables: LIRMTables, points: Tensor, objects: Tensor, distances: Tensor, step: float
-) -> Tensor:
-    """Directions in which signed distances grow, by forward differences [N, 3]."""
-    moved = (points[:, None] + step * torch.eye(3, device=points.device)).flatten(0, 1)
-    objects = objects.repeat_interleave(3)
-    first = decoders.first_distances(tables, moved, objects)
-    ahead = decoders.signed_distances(tables, decoders.corners(moved, objects), first)
-    return F.normalize(ahead.view(-1, 3) - distances[:, None], dim=-1)
 
 
 def _on_white(maps: dict[str, Tensor], opacity: Tensor) -> LIRMRender:
