@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from anyviews.data.open import open_samples
 from anyviews.data.samples import Sample
 from anyviews.evaluation.objects import FREE, ObjectTest, evaluate_objects, held_out_objects, object_test
+from anyviews.geometry.depth import distance_from_depth
+from anyviews.geometry.rays import camera_rays, pixel_centers
 from anyviews.models.lirm import LIRMModel, LIRMPlanes, deferred_loss
 from anyviews.models.lirm.losses_lirm import LIRMTargets, lirm_losses
 from anyviews.models.lirm.processing_lirm import (
+    OBJECT_RADIUS,
     crop_inputs,
     crop_square,
     mask_squares,
@@ -86,7 +89,8 @@ class LIRMArguments(TrainingArguments):
     depth_weight: float = argument(10.0, "Weight of the depth loss.")
     numerical_normal_weight: float = argument(0.0, "Weight of the loss of normals of the signed distances.")
     surface_weight: float = argument(0.0, "Weight of the loss of signed distances at points near the true surface.")
-    surface_points: int = argument(1024, "Such points per object, if that weight is above 0.")
+    free_weight: float = argument(0.0, "Weight of the loss of signed distances at points that views see through.")
+    space_points: int = argument(1024, "Points per object of each of these two losses, where its weight is above 0.")
     color_augmentation: float = argument(0.5, "Share of objects whose colour channels are permuted.")
     mirror_augmentation: bool = argument(True, "Mirror half of the objects.")
     radius_augmentation: float = argument(0.3, "The sphere around an object is drawn larger by up to this share.")
@@ -100,6 +104,8 @@ WIDENED = 0.15
 # Points near the surface lie between so far inside and so far outside of it, in units of the object frame. There is no
 # telling from views what is further inside.
 SURFACE_RANGE = (-0.01, 0.05)
+# Points that a view sees through lie at least so far outside; it is not known how far.
+FREE_MARGIN = 0.02
 
 
 class LIRMObjective(nn.Module):
@@ -154,12 +160,15 @@ class LIRMObjective(nn.Module):
                 loss = total(self.lirm.render(planes, *rays, **options))
             else:
                 loss = deferred_loss(self.lirm, planes, *rays, total, chunk=arguments.ray_chunk, **options)[0]
+        further = {}
         if arguments.surface_weight > 0:
             found = self.lirm.signed_distances(planes, batch["surface_points"])
-            kept["surface"] = (found - batch["surface_distances"]).abs().mean()
-            loss = loss + arguments.surface_weight * kept["surface"]
-            kept["surface"] = kept["surface"].detach()
-        return {**kept, "loss": loss}
+            further["surface"] = (found - batch["surface_distances"]).abs().mean()
+        if arguments.free_weight > 0:
+            found = self.lirm.signed_distances(planes, batch["free_points"])
+            further["free"] = (FREE_MARGIN - found).clamp(min=0).mean()
+        loss = loss + sum(getattr(arguments, f"{name}_weight") * value for name, value in further.items())
+        return {**kept, **{name: value.detach() for name, value in further.items()}, "loss": loss}
 
     def sharpness(self) -> float:
         """Of the density, by the batches seen."""
@@ -229,7 +238,9 @@ class LIRMMethod(Method):
             depths=views.depths * frame.scale,
             normals=torch.einsum("ij,vjhw->vihw", frame.rotation, views.normals),
         )
-        near = self._near_surface(views, generator) if arguments.surface_weight > 0 else {}
+        points = self._near_surface(views, generator) if arguments.surface_weight > 0 else {}
+        if arguments.free_weight > 0:
+            points["free_points"] = self._seen_through(views, generator)
         photos = views[:inputs]
         squares = mask_squares(photos.masks)
         if not arguments.overfit:
@@ -238,7 +249,7 @@ class LIRMMethod(Method):
         return {
             **{name: getattr(read, name) for name in INPUT_FIELDS},
             **self._targets(views[inputs:], generator),
-            **near,
+            **points,
             "seed": torch.tensor(sample.seed),
         }
 
@@ -255,11 +266,26 @@ class LIRMMethod(Method):
     def _near_surface(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
         """Points along the normals of what views show, and their signed distances."""
         surface, kept = visible_points(views.depths, views.masks, views.cameras)
-        places = torch.randint(len(surface), (self.arguments.surface_points,), generator=generator)
+        places = torch.randint(len(surface), (self.arguments.space_points,), generator=generator)
         surface, normals = surface[places], views.normals.movedim(1, -1)[kept][places]
         low, high = SURFACE_RANGE
         distances = low + (high - low) * torch.rand(len(places), generator=generator)
         return {"surface_points": surface + distances[:, None] * normals, "surface_distances": distances}
+
+    def _seen_through(self, views: Views, generator: torch.Generator) -> Tensor:
+        """Points of the object's sphere that lie in front of what a view shows there, or where it shows nothing."""
+        count = self.arguments.space_points
+        pixels = pixel_centers(views.height, views.width).flatten(0, 1).expand(len(views), -1, 2)
+        origins, directions = (part.flatten(0, 1) for part in camera_rays(views.cameras, pixels))
+        reach = distance_from_depth(views.depths, views.cameras).flatten()
+        reach = torch.where((reach == 0) & (views.masks.flatten() == 0), torch.inf, reach)
+        middle = -(origins * directions).sum(-1)
+        half = (OBJECT_RADIUS**2 - origins.square().sum(-1) + middle.square()).clamp(min=0).sqrt()
+        first, last = middle - half, torch.minimum(middle + half, reach - FREE_MARGIN)
+        chosen = (last > first).nonzero()[:, 0]
+        chosen = chosen[torch.randint(len(chosen), (count,), generator=generator)]
+        along = torch.lerp(first[chosen], last[chosen], torch.rand(count, generator=generator))
+        return origins[chosen] + directions[chosen] * along[:, None]
 
     def _targets(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
         """Windows of views, drawn by how much of the object they show."""

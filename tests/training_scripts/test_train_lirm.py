@@ -87,12 +87,21 @@ def test_rays_meet_the_surface_where_the_depth_says(script, samples):
 
 
 def test_points_near_the_surface_have_their_distance_to_it(script):
-    method = make(script, surface_weight=1.0, surface_points=500)
+    method = make(script, surface_weight=1.0, space_points=500)
     found = method._near_surface(views_of_a_ball(0.3), torch.Generator().manual_seed(0))
     distances = found["surface_distances"]
     assert found["surface_points"].shape == (500, 3)
     assert -0.01 <= distances.min() < -0.005 and 0.045 < distances.max() <= 0.05
     torch.testing.assert_close(found["surface_points"].norm(dim=-1) - 0.3, distances, atol=1e-5, rtol=0)
+
+
+def test_points_that_are_seen_through_are_outside_and_everywhere_around(script):
+    method = make(script, free_weight=1.0, space_points=2000)
+    points = method._seen_through(views_of_a_ball(0.3), torch.Generator().manual_seed(0))
+    radii = points.norm(dim=-1)
+    assert points.shape == (2000, 3) and radii.max() <= 0.5 + 1e-4
+    assert (radii > 0.3).float().mean() > 0.99  # depth ends at whole pixels
+    assert all((points * sign > 0).all(1).any() for sign in torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3))
 
 
 def views_of_a_ball(radius: float) -> Views:
@@ -113,15 +122,15 @@ def views_of_a_ball(radius: float) -> Views:
     return Views(torch.zeros(2, 3, 40, 40), cameras, **maps)
 
 
-def test_the_surface_counts_by_its_weight(script, samples):
-    method = make(script, surface_weight=3.0)
+def test_points_count_by_their_weights(script, samples):
+    method = make(script, surface_weight=3.0, free_weight=2.0)
     batch = batch_of(method, samples[:2])
     network = method.build(method.arguments).eval()
     losses = method.loss(network, batch, torch.Generator())
-    network.arguments.surface_weight = 0.0
+    network.arguments.surface_weight = network.arguments.free_weight = 0.0
     without = method.loss(network, batch, torch.Generator())
-    assert losses["surface"] > 0.01 and "surface" not in without
-    torch.testing.assert_close(losses["loss"] - 3 * losses["surface"], without["loss"])
+    assert losses["surface"] > 0.01 and losses["free"] > 1e-4 and not {"surface", "free"} & without.keys()
+    torch.testing.assert_close(losses["loss"] - 3 * losses["surface"] - 2 * losses["free"], without["loss"])
 
 
 def test_normals_face_the_rays(script, samples):

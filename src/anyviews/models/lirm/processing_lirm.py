@@ -15,6 +15,9 @@ from ...geometry.similarity import Similarity
 # A pixel whose mask is above this belongs to the object.
 MASK_THRESHOLD = 0.5
 
+# Of the sphere that holds the object, in the object frame.
+OBJECT_RADIUS = 0.5
+
 
 @dataclass(frozen=True)
 class LIRMInputs:
@@ -33,7 +36,7 @@ class LIRMInputs:
 
 
 def object_frame(
-    center: Float[Tensor, "3"], radius: float, first_rotation: Float[Tensor, "3 3"], bbox_radius: float = 0.5
+    center: Float[Tensor, "3"], radius: float, first_rotation: Float[Tensor, "3 3"], bbox_radius: float = OBJECT_RADIUS
 ) -> Similarity:
     """The map of the user's world to the object frame.
 
