@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from script_modules import load_script
 
 from anyviews.evaluation.cards import card_problems, read_evaluation, split_card
 from anyviews.evaluation.figures import SECTION
@@ -16,21 +17,8 @@ CHECKPOINTS = sorted(folder.name for folder in (REPOSITORY / "checkpoints").iter
 
 
 @pytest.fixture(scope="module")
-def fresh_pages(load_utility):
-    return load_utility("benchmarks_page").fresh_pages(REPOSITORY)
-
-
-@pytest.fixture(scope="module")
-def load_utility():
-    import importlib.util
-
-    def load(name: str):
-        spec = importlib.util.spec_from_file_location(name, REPOSITORY / "utils" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+def fresh_pages():
+    return load_script(REPOSITORY / "utils" / "benchmarks_page.py").fresh_pages(REPOSITORY)
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
@@ -64,8 +52,8 @@ def test_no_page_states_a_stale_figure(fresh_pages):
     assert not stale, f"run python utils/benchmarks_page.py; stale are {[str(path) for path in stale]}"
 
 
-def test_a_stale_figure_is_found(load_utility, tmp_path):
-    utility = load_utility("benchmarks_page")
+def test_a_stale_figure_is_found(tmp_path):
+    utility = load_script(REPOSITORY / "utils" / "benchmarks_page.py")
     for folder in ("checkpoints", "model_cards"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
     (tmp_path / "docs").mkdir()

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -6,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from scenes import VIEWS, Page, write_checkpoint, write_scene
+from script_modules import load_script
 
 from anyviews.cli.main import main
 from anyviews.data.example_photos import EXAMPLE_KINDS, example_views
@@ -86,10 +86,7 @@ def test_the_training_command_names_files_of_the_repository(repository):
 
 @pytest.fixture(scope="module")
 def make_sample(repository):
-    specification = importlib.util.spec_from_file_location("make_sample", repository / "utils" / "make_sample.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script(repository / "utils" / "make_sample.py")
 
 
 def test_the_sample_is_small_held_out_and_always_the_same(make_sample, repository, tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from accelerate import PartialState
 from models.era3d.small_era3d import small_pipeline
-from models.lgm.plain_lgm import load_utility, small_model
+from models.lgm.plain_lgm import small_model
 from PIL import Image
+from script_modules import load_script
 
 from anyviews.data import open_samples
 from anyviews.data.boosted import azimuths_of, boosted_views, object_masks, split_boosted
@@ -48,8 +49,8 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture
-def script():
-    return load_utility("make_boost_dataset")
+def script(repository):
+    return load_script(repository / "utils" / "make_boost_dataset.py")
 
 
 def make(script, monkeypatch, photos, output, checkpoint, *extra):

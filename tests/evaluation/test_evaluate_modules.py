@@ -1,12 +1,12 @@
 """The metrics load through `evaluate`, offline, and give the numbers of the functions behind them."""
 
-import importlib.util
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from script_modules import load_script
 from strategies import random_cameras
 
 from anyviews.evaluation.consistency import score_reprojection
@@ -25,9 +25,7 @@ def load(repository, tmp_path):
     evaluate = pytest.importorskip("evaluate")
 
     def loaded(name: str) -> evaluate.Metric:
-        spec = importlib.util.spec_from_file_location(name, repository / "utils" / "metrics" / name / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_script(repository / "utils" / "metrics" / name / f"{name}.py")
         (metric,) = (
             value
             for value in vars(module).values()

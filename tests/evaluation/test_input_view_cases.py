@@ -1,11 +1,11 @@
 """Cases of the input view's evaluation: what a photo and Gaussians are, and that a stopped run goes on."""
 
-import importlib.util
 import json
 import sys
 
 import pytest
 import torch
+from script_modules import load_script
 
 from anyviews.evaluation.angles import rotation_angles
 from anyviews.evaluation.input_view import (
@@ -94,10 +94,7 @@ def test_scores_and_their_summary(case):
 
 
 def test_a_stopped_run_goes_on_and_other_settings_are_refused(repository, tmp_path, monkeypatch, capsys, case):
-    path = repository / "utils" / "evaluate_input_view.py"
-    spec = importlib.util.spec_from_file_location("evaluate_input_view", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(repository / "utils" / "evaluate_input_view.py")
     made = []
     monkeypatch.setattr(script, "input_view_case", lambda index, *options: made.append(index) or case)
     row = {**dict.fromkeys(("turn", "start", "overlap", "true_error", "process_s"), 1.0), "converged": True}

@@ -1,22 +1,18 @@
 """README.md's pictures and the commands that make them."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from script_modules import load_script
 
 from anyviews.cli.main import build_parser
 
 
 @pytest.fixture(scope="module")
 def readme_pictures(repository):
-    path = repository / "utils" / "readme_pictures.py"
-    specification = importlib.util.spec_from_file_location("readme_pictures", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script(repository / "utils" / "readme_pictures.py")
 
 
 def test_every_picture_is_there_with_a_command_of_shipped_files(readme_pictures, repository, monkeypatch):

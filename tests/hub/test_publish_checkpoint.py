@@ -1,6 +1,5 @@
 """utils/publish_checkpoint.py uploads what belongs to a checkpoint, and refuses what should not be published."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hub.stub_hub import TOKEN, Repository, StubHub
 from safetensors.numpy import save_file
+from script_modules import load_script
 
 
 REPO_ID = "user/model"
@@ -66,10 +66,7 @@ def card(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def script(repository):
-    spec = importlib.util.spec_from_file_location("publish_checkpoint", repository / "utils" / "publish_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "utils" / "publish_checkpoint.py")
 
 
 @pytest.fixture

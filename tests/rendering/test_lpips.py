@@ -1,9 +1,8 @@
 """LPIPS against a network built as torchvision lays it out, with random weights; it never runs without weights."""
 
-import importlib.util
-
 import pytest
 import torch
+from script_modules import load_script
 from torch import nn
 
 from anyviews.rendering.lpips import LPIPS
@@ -55,10 +54,7 @@ def slow_distance(network, compared, heads, image, reference) -> float:
 
 @pytest.fixture(scope="module")
 def converter(repository):
-    spec = importlib.util.spec_from_file_location("convert_lpips", repository / "utils" / "convert_lpips.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "utils" / "convert_lpips.py")
 
 
 @pytest.fixture(scope="module")

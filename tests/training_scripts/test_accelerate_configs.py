@@ -65,7 +65,7 @@ def test_accelerate_launches_by_the_config(folder, name, monkeypatch):
 
 
 def test_commands_of_the_page_parse(repository, page):
-    script = load_script(repository, "train_mvgd")
+    script = load_script(repository / "training_scripts" / "train_mvgd.py")
     commands = [
         block.replace("\\\n", " ")
         for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)

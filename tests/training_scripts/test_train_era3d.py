@@ -32,7 +32,7 @@ WORLD = {"samples": 1, "block": 2, "repeats": 4}
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The training script as a module."""
-    return load_script(repository, "train_era3d")
+    return load_script(repository / "training_scripts" / "train_era3d.py")
 
 
 def make(script, options: dict | None = None, count: int = 2, **arguments):

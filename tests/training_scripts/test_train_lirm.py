@@ -50,7 +50,7 @@ WORLD = {"views": 6, "height": 24, "width": 24, "block": 2, "repeats": 2, "sampl
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The training script as a module."""
-    return load_script(repository, "train_lirm")
+    return load_script(repository / "training_scripts" / "train_lirm.py")
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ WORLD = {"views": 10, "height": 16, "width": 16, "block": 2, "repeats": 2, "samp
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The training script as a module."""
-    return load_script(repository, "train_mvboost")
+    return load_script(repository / "training_scripts" / "train_mvboost.py")
 
 
 @pytest.fixture(scope="module")

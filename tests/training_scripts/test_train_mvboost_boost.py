@@ -33,7 +33,7 @@ AZIMUTHS = tuple(VIEW_AZIMUTHS.values())
 
 @pytest.fixture(scope="module")
 def script(repository):
-    return load_script(repository, "train_mvboost")
+    return load_script(repository / "training_scripts" / "train_mvboost.py")
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ GIVEN = {"resolution": 16, "min_views": 3, "max_views": 3, "novel_views": 1, "co
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The training script as a module."""
-    return load_script(repository, "train_mvdust3r")
+    return load_script(repository / "training_scripts" / "train_mvdust3r.py")
 
 
 def make(script, options: dict | None = None, **arguments):

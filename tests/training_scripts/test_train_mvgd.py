@@ -38,7 +38,7 @@ WORLD = {"views": 6, "height": 16, "width": 16, "block": 4, "samples": 1}
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The training script as a module."""
-    return load_script(repository, "train_mvgd")
+    return load_script(repository / "training_scripts" / "train_mvgd.py")
 
 
 def make(script, options: dict | None = None, **arguments):

@@ -1,8 +1,6 @@
 """utils/convert_era3d.py on a folder in the layout of the releases, with tiny official weights."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 from golden_era3d import assert_close, golden, needs_golden, official_pipeline
 from safetensors.torch import load_file, save_file
+from script_modules import load_script
 
 from anyviews.models.era3d import Era3DPrompts, Era3DUNetModel
 
@@ -17,11 +16,7 @@ from anyviews.models.era3d import Era3DPrompts, Era3DUNetModel
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     """The converter as a module."""
-    spec = importlib.util.spec_from_file_location("convert_era3d", repository / "utils" / "convert_era3d.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["convert_era3d"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "utils" / "convert_era3d.py")
 
 
 @pytest.fixture

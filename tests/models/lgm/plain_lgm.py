@@ -1,9 +1,5 @@
 """A small model, and the network's arithmetic as it is written down, of the benchmark."""
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
@@ -34,12 +30,3 @@ def small_model(**overrides) -> LGMModel:
 
 def random_inputs(batch: int = 2, size: int = 16) -> Tensor:
     return torch.randn(batch, 4, 9, size, size)
-
-
-def load_utility(name: str) -> ModuleType:
-    """A script of utils/ as a module."""
-    path = Path(__file__).resolve().parents[3] / "utils" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

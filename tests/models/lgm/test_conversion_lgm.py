@@ -4,15 +4,15 @@ import json
 
 import pytest
 import torch
-from plain_lgm import load_utility
 from safetensors.torch import load_file, save_file
+from script_modules import load_script
 
 from anyviews.models.lgm import LGM_SIZES, LGMModel, check_lgm_weights, config_of_lgm_checkpoint, conversion_lgm
 
 
 @pytest.fixture(scope="module")
-def converter():
-    return load_utility("convert_lgm")
+def converter(repository):
+    return load_script(repository / "utils" / "convert_lgm.py")
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from golden_lgm import flat
-from plain_lgm import load_utility, random_inputs, small_model
+from plain_lgm import random_inputs, small_model
+from script_modules import load_script
 from transformers import AutoModel
 
 from anyviews.models.lgm import LGM_SIZES, LGMConfig, LGMModel, lgm_cameras, prepare_images
@@ -11,8 +12,8 @@ from anyviews.models.lgm.layers_lgm import blockwise_attention, eager_attention_
 
 
 @pytest.fixture(scope="module")
-def plain():
-    return load_utility("benchmark_lgm").plain_maps
+def plain(repository):
+    return load_script(repository / "utils" / "benchmark_lgm.py").plain_maps
 
 
 @pytest.mark.parametrize("options", [{}, {"layers_per_block": 1, "mid_attention": False, "skip_scale": 1.0}])

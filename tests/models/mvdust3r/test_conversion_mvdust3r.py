@@ -1,7 +1,6 @@
 """Official weights become models: every weight is accounted for, and nothing in their file is run."""
 
 import argparse
-import importlib.util
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from golden_mvdust3r import golden, golden_keys, golden_output, needs_golden, official_weights
 from official_layout import official_checkpoint
 from safetensors.torch import save_file
+from script_modules import load_script
 
 from anyviews.models.mvdust3r import (
     MVDust3rPlusImageProcessor,
@@ -34,12 +34,8 @@ REAL = {
 
 
 @pytest.fixture(scope="module")
-def converter():
-    path = Path(__file__).resolve().parents[3] / "utils" / "convert_mvdust3r.py"
-    spec = importlib.util.spec_from_file_location("convert_mvdust3r", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def converter(repository):
+    return load_script(repository / "utils" / "convert_mvdust3r.py")
 
 
 def training_file(path: Path, weights: dict, **more) -> Path:

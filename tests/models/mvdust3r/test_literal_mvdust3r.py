@@ -1,21 +1,18 @@
 """The literal rendition that the benchmark compares with computes what the model and the official code compute."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from golden_mvdust3r import CASES, OUTPUTS, assert_close, golden, golden_output, needs_golden, official_model
+from script_modules import load_script
 from small_mvdust3r import NAMES, random_images, small_model
 
 
 @pytest.fixture(scope="module")
 def literal(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("literal_mvdust3r", repository / "utils" / "literal_mvdust3r.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "utils" / "literal_mvdust3r.py")
 
 
 @pytest.mark.parametrize(

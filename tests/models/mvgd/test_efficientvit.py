@@ -1,6 +1,5 @@
 """EfficientViT-L2: published names, sizes and arithmetic, each against a description written apart from the module."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from script_modules import load_script
 
 from anyviews.models.mvgd import MVGDImageEncoder
 from anyviews.models.mvgd.efficientvit import (
@@ -273,10 +273,7 @@ def test_features_equal_the_published_definition(model):
     ("name", "suffix"), [("efficientvit-sam-l2", ".pt"), ("timm-efficientvit-l2", ".safetensors")]
 )
 def test_conversion_script(tmp_path, model, name, suffix):
-    spec = importlib.util.spec_from_file_location("convert_efficientvit", ROOT / "utils" / "convert_efficientvit.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
+    script = load_script(ROOT / "utils" / "convert_efficientvit.py")
     weights = as_published(model, name)
     weights[f"{WEIGHT_LAYOUTS[name].dropped[1]}weight"] = torch.zeros(2)
     source, output = tmp_path / f"weights{suffix}", tmp_path / "encoder"

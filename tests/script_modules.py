@@ -1,4 +1,4 @@
-"""Training scripts as modules; they lie outside the package."""
+"""Scripts of training_scripts/ and utils/ as modules; they lie outside the package."""
 
 import importlib.util
 import sys
@@ -6,10 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 
-def load_script(repository: Path, name: str) -> ModuleType:
-    """The training script of this name, once per process."""
+def load_script(path: Path) -> ModuleType:
+    """The script, once per process."""
+    name = path.stem
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, repository / "training_scripts" / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
