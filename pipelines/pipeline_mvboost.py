@@ -41,7 +41,8 @@ class MVBoostPipeline(PublishedIndexMixin):
     """Makes Gaussians of an object from one image of it.
 
     Args:
-        multiview: generates views and refines them: `Era3DPipeline`, or another with its arguments and output.
+        multiview: generates views and refines them: `Era3DPipeline`, or another with its arguments, output and
+            `image_size`.
         reconstructor: LGM of four views, with or without a boosting adapter (`load_lora_weights`).
         view_azimuths: degrees of the views that `multiview` generates, in its order; 90 is the viewer's right.
     """
@@ -295,6 +296,11 @@ class MVBoostPipeline(PublishedIndexMixin):
         """Move and convert both models; arguments as in diffusers, which leaves pipelines within pipelines alone."""
         self.multiview.to(*args, **kwargs)
         return super().to(*args, **kwargs)
+
+    def enable_model_cpu_offload(self, *args, **kwargs) -> None:
+        """Keep both models on the CPU but for when they run; arguments as in diffusers, which hooks the one alone."""
+        super().enable_model_cpu_offload(*args, **kwargs)
+        self.multiview.enable_model_cpu_offload(*args, **kwargs)
 
     def set_progress_bar_config(self, **kwargs) -> None:
         """Settings of tqdm, for the steps of both passes."""

@@ -76,14 +76,14 @@ class Era3DArguments(TrainingArguments):
     )
     camera_weight: float = argument(1.0, "Weight of elevation and focal length in the loss.")
     max_elevation: float = argument(40.0, "Degrees above the horizon of condition images, if it is regressed.")
-    min_elevation: float = argument(-10.0, "The same, lower end.")
+    min_elevation: float = argument(-10.0, "The lower end of those elevations.")
     mirror_augmentation: bool = argument(True, "Mirror objects at random.")
     color_augmentation: bool = argument(True, "Permute colour channels at random, alike in all views.")
     validation_objects: int = argument(16, "Held-out procedural objects per validation.")
     validation_steps_of_pipeline: int = argument(10, "Denoising steps of the pipeline in validation.")
     guidance_scale: float = argument(3.0, "What the exported pipeline does by default.")
-    num_inference_steps: int = argument(40, "The same.")
-    eta: float = argument(1.0, "The same.")
+    num_inference_steps: int = argument(40, "Denoising steps of the exported pipeline by default.")
+    eta: float = argument(1.0, "Eta of its scheduler by default.")
 
 
 class Era3DNetwork(nn.Module):

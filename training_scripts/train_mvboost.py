@@ -26,9 +26,9 @@ from anyviews.data.open import open_samples
 from anyviews.data.procedural import HELD_OUT_SEED_START, ProceduralSamples
 from anyviews.data.rows import find_data_files
 from anyviews.data.samples import Sample, derive_seed, seeded_permutation
-from anyviews.data.world.objects.cameras import ObjectCameras
-from anyviews.data.world.objects.render import make_scenes, render_scenes
 from anyviews.data.world.objects.turntable import turntable_views
+from anyviews.data.world.objects.views import object_views
+from anyviews.evaluation.methods.mvboost import on_white as images_on_white
 from anyviews.evaluation.pictures import grid_picture
 from anyviews.models.lgm import (
     INPUT_AZIMUTHS,
@@ -83,8 +83,8 @@ class MVBoostArguments(TrainingArguments):
     mirror_augmentation: bool = argument(False, "Mirror objects at random.")
     validation_objects: int = argument(32, "Held-out objects per validation: procedural, or of a boost's test split.")
     lora_rank: int = argument(32, "Rank of the adapters that stage boost trains.")
-    lora_alpha: int | None = argument(None, "They are scaled by alpha / rank; default: the rank.")
-    lora_dropout: float = argument(0.0, "Dropout of their inputs.")
+    lora_alpha: int | None = argument(None, "The adapters are scaled by alpha / rank; default: the rank.")
+    lora_dropout: float = argument(0.0, "Dropout of the adapters' inputs.")
     lora_weights: str | None = argument(None, "Folder of an adapter to go on with, of the same rank and model.")
     boost_target: Literal["refined", "generated"] = argument(
         "refined", "Views that stage boost learns: the refined ones, or for comparison the generated ones themselves."
@@ -99,8 +99,6 @@ class OrbitObjects(ProceduralSamples):
     """
 
     RING = 8
-    # of the unit ball that holds every object; it then fits into the images of all cameras
-    SCALE = 0.6
     ELEVATIONS = (-30.0, 60.0)
 
     def __init__(self, **options):
@@ -133,17 +131,7 @@ def orbit_views(seed: int, views: int, size: int, samples: int = 2) -> Views:
     azimuths = torch.cat([ring, 360 * torch.rand(free, generator=generator)])[:views]
     elevations = torch.cat([0 * ring, low + (high - low) * torch.rand(free, generator=generator)])[:views]
     cameras = lgm_cameras(azimuths, elevations, size=size)
-    tangent = size / 2 / cameras.intrinsics[:, 0, 0]
-    scenes = make_scenes(torch.tensor([seed]), views, 1.0, torch.device("cpu"))
-    scenes = dataclasses.replace(
-        scenes,
-        cameras=ObjectCameras(cameras.centers[None] / OrbitObjects.SCALE, cameras.rotation[None], tangent[None]),
-        background_color=torch.ones(1, 3),
-        plain=torch.ones(1, 1),
-        scale=torch.full((1, 1), OrbitObjects.SCALE),
-    )
-    rendered = render_scenes([scenes], size, size, samples, maps=False)
-    return Views(rendered.images[0], cameras, masks=rendered.masks[0])
+    return dataclasses.replace(object_views(seed, cameras, samples), depths=None)
 
 
 class LGMMethod(Method):
@@ -339,7 +327,7 @@ class BoostMethod(LGMMethod):
         method = BoostMethod(own, self.data)
         method.config = self.config
         batch = self.collate([method.transform(sample) for sample in self.held_out])
-        images, alphas = self.render(model(batch["pixel_values"]).gaussians, batch)
+        images, alphas = self.render(model(batch["pixel_values"].to(model.device)).gaussians.to("cpu"), batch)
         found, truth = images.flatten(0, 1), batch["images"].flatten(0, 1)
         scores = {
             "psnr": float(psnr(found, truth).mean()),
@@ -365,10 +353,7 @@ def on_white(views: Views) -> Tensor:
     """Images with white around the object; those that have it already stay as they are."""
     if views.masks is None:
         raise ValueError("a sample has no masks; LGM learns objects, whose background is cut out")
-    around = views.images[(views.masks == 0).expand_as(views.images)]
-    if around.numel() == 0 or around.min() > 0.999:
-        return views.images
-    return views.images * views.masks + 1 - views.masks
+    return images_on_white(views)
 
 
 def choose_inputs(cameras: Cameras, count: int, generator: torch.Generator) -> list[int]:
@@ -418,8 +403,8 @@ def evaluate_objects(model: LGMModel, objects: list[Views]) -> tuple[dict[str, f
     for views in objects:
         chosen, novel = [0, 2, 4, 6], [1, 3, 5, 7, 8, 9, 10, 11]
         cameras = lgm_frame(views.cameras[chosen], config).apply_cameras(views.cameras)
-        pixel_values = prepare_images(views.images[chosen], cameras[chosen], config.input_size)[None]
-        gaussians = model(pixel_values).gaussians[0]
+        pixel_values = prepare_images(views.images[chosen], cameras[chosen], config.input_size)[None].to(model.device)
+        gaussians = model(pixel_values).gaussians[0].to("cpu")
         rendered = render_gaussians(gaussians, cameras, background=torch.ones(3), near=0.2)
         images, truth = rendered.images.clamp(0, 1), views.images
         nearest = torch.cdist(views.cameras.centers[novel], views.cameras.centers[chosen]).argmin(1)

@@ -31,9 +31,9 @@ from anyviews.data.unfinished import check_new_split, row_file, stored_rows, wor
 from anyviews.foreground import REMOVER_NAME, PhotoInput
 from anyviews.formats.photos import is_photo
 from anyviews.models.lgm import LGMModel
-from anyviews.pipelines.output_mvboost import render_on_white
 from anyviews.pipelines.pipeline_era3d import FIRST_PASS, NOISE, ZEROS, Era3DPipeline
 from anyviews.pipelines.pipeline_mvboost import STRENGTH, MVBoostPipeline
+from anyviews.rendering.gaussians import render_on_white
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -234,7 +234,8 @@ def make_rows(
 
 def settings(pipe: MVBoostPipeline, arguments: argparse.Namespace) -> dict:
     """What the rows depend on beside the images."""
-    names = ("strength", "init_normals", "steps", "guidance_scale", "seed", "dtype", "images", "image_split", "view")
+    names = ("strength", "init_normals", "steps", "guidance_scale", "seed", "dtype")
+    names += ("images", "image_split", "view", "remove_background", "licence")
     return {**{name: getattr(arguments, name) for name in names}, "weights": fingerprint(pipe)}
 
 

@@ -1,6 +1,7 @@
 """Environment: light that arrives from far away, as an equirectangular picture in linear radiance."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,10 @@ class Environment:
         u = (torch.arange(self.width, device=self.radiance.device) + 0.5) / self.width * 2 * math.pi
         v, u = torch.meshgrid(v, u, indexing="ij")
         return torch.stack([v.sin() * u.sin(), v.cos(), -v.sin() * u.cos()], dim=-1)
+
+    def turned(self, turn: Callable[[Tensor], Tensor]) -> "Environment":
+        """This light as another world sees it; `turn` maps directions [H, W, 3] of that world to this one's."""
+        return Environment(self.look_up(turn(self.directions())).movedim(-1, 0).contiguous())
 
     def solid_angles(self) -> Float[Tensor, "height width"]:
         """Steradians that each pixel covers; they sum to 4 pi."""

@@ -18,8 +18,9 @@ from anyviews.evaluation.input_view import (
     summary,
 )
 from anyviews.models.lgm import LGMModel, lgm_cameras
+from anyviews.rendering.gaussians import render_on_white
 from anyviews.rendering.image_quality import psnr
-from anyviews.rendering.input_pose import PoseSearch, render_on_white
+from anyviews.rendering.input_pose import PoseSearch
 from anyviews.rendering.input_view import InputViewFit
 
 

@@ -28,10 +28,11 @@ OBJECT = 41
 
 @pytest.fixture(scope="module")
 def pipe() -> LIRMPipeline:
-    """A fresh network, which shows the visual hull in the photos' colours."""
+    """A network that shows the visual hull in the photos' colours."""
     torch.manual_seed(0)
-    tiny = {"num_hidden_layers": 1, "plane_token_size": 4, "sdf_inv_std": 100.0, "num_samples": 96}
+    tiny = {"num_hidden_layers": 1, "plane_token_size": 4, "sdf_inv_std": 200.0, "num_samples": 192}
     pipe = LIRMPipeline(LIRMModel.from_size("tiny", image_size=SIZE, **tiny).eval(), LIRMImageProcessor(SIZE, 4))
+    torch.nn.init.zeros_(pipe.model.decoders.heads["sdf"].last.weight)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -13,8 +13,8 @@ from anyviews.evaluation.protocols.mvboost import PROCEDURAL
 from anyviews.evaluation.protocols.sources import Need
 from anyviews.evaluation.report import case_record
 from anyviews.models.lgm import lgm_frame, lgm_lora_config
-from anyviews.pipelines.output_mvboost import render_on_white
 from anyviews.pipelines.pipeline_mvboost import MVBoostPipeline
+from anyviews.rendering.gaussians import render_on_white
 
 
 TINY = {"down_channels": (32, 32), "down_attention": (False, True), "up_channels": (32,), "up_attention": (True,)}

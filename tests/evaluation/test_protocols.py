@@ -113,6 +113,7 @@ def test_targets_lie_between_the_views_given():
     views = Views(torch.arange(9.0)[:, None, None, None].expand(9, 3, 2, 2) / 9)
     context, targets = spread_split(views, Need(2, 1, (2, 2)), "walk")
     assert [context.names, targets.names] == [("view 0", "view 8"), ("view 4",)]
+    assert spread_split(views, Need(2, 3, (2, 2)), "walk")[0].names == ("view 0", "view 8")
     context, targets = spread_split(views, Need(4, 2, (2, 2)), "walk")
     assert len(context) == 4 and len(targets) == 2 and not set(context.names) & set(targets.names)
     with pytest.raises(ValueError, match="walk has 9 views; needed are 9 to give and 1 to predict"):

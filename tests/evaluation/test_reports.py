@@ -12,11 +12,11 @@ from anyviews.evaluation.case import CaseResult, Row
 from anyviews.evaluation.methods.scoring import depth_map_scores, image_scores
 from anyviews.evaluation.report import (
     build_report,
+    check_report,
     case_record,
     drift,
     dump_report,
     ranked,
-    read_report,
     table_means,
     write_report,
 )
@@ -55,24 +55,22 @@ def test_equal_positions_share_a_group():
 def test_a_report_survives_its_file(report, tmp_path):
     with installed():
         write_report(report, tmp_path / "report.json")
-        assert read_report(tmp_path / "report.json") == json.loads(json.dumps(report))
+        found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        assert check_report(found, "report.json") == PROTOCOL and found == json.loads(json.dumps(report))
     lines = dump_report(report).splitlines()
     assert sum('"scene":' in line for line in lines) == 4
 
 
-def test_a_report_of_another_version_is_refused(report, tmp_path):
-    write_report(report, tmp_path / "report.json")
+def test_a_report_of_another_version_is_refused(report):
     with installed(PROTOCOLS=(replace(PROTOCOL, version=2),)):
         with pytest.raises(ValueError, match=r"version 1 .* and this is version 2 .*run anyviews eval again"):
-            read_report(tmp_path / "report.json")
+            check_report(report, "report.json")
     with installed(PROTOCOLS=(replace(PROTOCOL, size=(8, 8)),)), pytest.raises(ValueError, match="cannot be compared"):
-        read_report(tmp_path / "report.json")
-    write_report({**report, "format_version": 0}, tmp_path / "report.json")
+        check_report(report, "report.json")
     with pytest.raises(ValueError, match="format version 0; accepted is 1"):
-        read_report(tmp_path / "report.json")
-    (tmp_path / "other.json").write_text('{"psnr": 3}', encoding="utf-8")
+        check_report({**report, "format_version": 0}, "report.json")
     with pytest.raises(ValueError, match="is no report"):
-        read_report(tmp_path / "other.json")
+        check_report({"psnr": 3}, "other.json")
 
 
 @pytest.mark.parametrize(

@@ -81,14 +81,14 @@ def test_first_photos_and_later_ones_are_one_run_in_two_parts():
     assert second.frame == first.frame
 
 
-def test_ten_updates_need_the_memory_of_one():
+def test_ten_updates_need_the_memory_of_two():
     pipe, views = pipeline(small_model()), object_views()
     asset, peaks = pipe(views[:4], output_type="planes"), []
-    for _ in range(5):
+    for _ in range(9):
         with LiveBytes() as live:
             asset = pipe.update(asset, views[4:8], output_type="planes")
         peaks.append(live.peak)
-    assert asset.state.updates == 6
+    assert asset.state.updates == 10
     assert max(peaks[1:]) <= 1.02 * min(peaks[1:])
 
 

@@ -12,7 +12,7 @@ from anyviews.gaussians import FIELDS, Gaussians
 from anyviews.models.lgm import INPUT_AZIMUTHS, lgm_cameras
 from anyviews.rendering.input_pose import (
     InputPose,
-    Photo,
+    ObjectPhoto,
     PoseSearch,
     agreement,
     find_input_pose,
@@ -36,7 +36,7 @@ def gaussians() -> Gaussians:
     return replace(cloud, means=0.4 * cloud.means / cloud.means.abs().max(), opacities=torch.full((60,), 0.95))
 
 
-def photo_from(gaussians: Gaussians, turn=(0, 0, 0), shift=(0, 0), factor=1) -> tuple[Photo, Cameras]:
+def photo_from(gaussians: Gaussians, turn=(0, 0, 0), shift=(0, 0), factor=1) -> tuple[ObjectPhoto, Cameras]:
     camera = moved_cameras(
         START,
         rotation_of(torch.deg2rad(torch.tensor([turn], dtype=torch.float32))),
@@ -44,10 +44,10 @@ def photo_from(gaussians: Gaussians, turn=(0, 0, 0), shift=(0, 0), factor=1) -> 
         torch.tensor([float(factor)]).log(),
     )
     render = render_on_white(gaussians, camera)
-    return Photo(render.images[0].clamp(0, 1), render.alphas[0]), camera[0]
+    return ObjectPhoto(render.images[0].clamp(0, 1), render.alphas[0]), camera[0]
 
 
-def find(gaussians: Gaussians, photo: Photo, **options) -> InputPose:
+def find(gaussians: Gaussians, photo: ObjectPhoto, **options) -> InputPose:
     return find_input_pose(gaussians, photo.image, photo.mask, START, **{"search": SEARCH, **options})
 
 
@@ -95,7 +95,7 @@ def test_a_photo_of_something_else_gives_the_best_pose_and_says_so(gaussians):
     image, mask = torch.ones(3, SIZE, SIZE), torch.zeros(1, SIZE, SIZE)
     mask[:, 4:28, 14:18] = 1
     image[0, 4:28, 14:18] = image[1, 4:28, 14:18] = 0
-    found = find(gaussians, Photo(image, mask))
+    found = find(gaussians, ObjectPhoto(image, mask))
     assert not found.converged and (found.overlap < 0.8 or found.error > 0.2)
     with pytest.warns(UserWarning, match="is it a photo of this object"):
         result = optimize_input_view(gaussians, image, mask, lgm_cameras(size=SIZE), views_of(gaussians), SEARCH)

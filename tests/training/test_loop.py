@@ -73,6 +73,15 @@ def test_more_steps_on_resume_follow_the_longer_schedule(tmp_path):
     assert [record["learning_rate"] for record in longer] == pytest.approx([0.06, 0.05, 0.04, 0.03, 0.02, 0.01])
 
 
+def test_a_cosine_can_end_above_zero_and_still_warms_up_from_zero(tmp_path):
+    settings = {"lr_scheduler": "cosine", "learning_rate": 0.4, "lr_end": 0.1, "lr_warmup_steps": 2}
+    records, _ = run_toy(tmp_path, max_train_steps=6, **settings)
+    rates = [record["learning_rate"] for record in records]
+    assert rates == pytest.approx([0.0, 0.2, 0.4, 0.1 + 0.3 * 0.85355, 0.25, 0.1 + 0.3 * 0.14645], abs=1e-4)
+    with pytest.raises(ValueError, match="--lr_scheduler cosine"):
+        run_toy(tmp_path / "other", max_train_steps=1, lr_end=0.1, lr_scheduler="linear")
+
+
 def test_sigterm_saves_without_export_and_restores_the_handlers(tmp_path):
     usual = signal.getsignal(signal.SIGTERM)
     records, method = run_toy(tmp_path, terminate_at=3)

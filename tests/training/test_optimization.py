@@ -13,7 +13,6 @@ from anyviews.training.optimization import (
     clip_each_gradient,
     decay_groups,
     enable_gradient_checkpointing,
-    ending_at,
     name_sharded_blocks,
     stop_on_signal,
 )
@@ -83,11 +82,6 @@ def test_each_gradient_is_clipped_alone_and_bad_values_count_as_zero():
     torch.testing.assert_close(first.grad, torch.tensor([[0.6, 0.0], [0.0, 0.8]]), atol=1e-5, rtol=0)
     assert torch.equal(bias.grad, torch.tensor([0.1, 0.2]))
     assert torch.equal(second.grad, torch.tensor([[0.0, 0.0], [0.0, 0.5]]))
-
-
-def test_a_cosine_can_end_above_zero_and_still_warms_up_from_zero():
-    cosine = ending_at(lambda step: step / 4 if step < 4 else 1 - (step - 4) / 6, 0.25, warmup=4)
-    assert [cosine(step) for step in (0, 2, 4, 7, 10)] == [0, 0.5, 1, 0.625, 0.25]
 
 
 def test_deepspeed_cannot_clip_each_gradient():

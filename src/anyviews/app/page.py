@@ -32,7 +32,7 @@ UPLOADS = (
     f"Upload photos ({', '.join(PHOTO_SUFFIXES)}), or one `.zip` of their folder, which may hold their cameras: "
     "COLMAP, `transforms.json` or `cameras.json`."
 )
-# Seconds: files that nobody has asked for so long are removed.
+# Seconds: so long after they were made, files are removed, also those that are looked at.
 KEPT, CLEANED_EVERY = 3600, 600
 # All methods wait for each other: one run at a time fits into memory.
 QUEUE = "run"

@@ -46,7 +46,9 @@ def space_files(checkpoint_repo: str) -> dict[str, bytes]:
         raise ImportError(f"a Space needs a version of gradio, which is not installed: {INSTALL}") from error
     methods = [f"{METHODS_PACKAGE}.{method}" for method in dict.fromkeys(METHODS.values())]
     needed = needed_modules([f"{PACKAGE}.app", f"{PACKAGE}.app.page", *methods])
-    requirements = pip_requirements(needed.eager | needed.lazy, extra="app")
+    imported = needed.eager | needed.lazy
+    # the page offers every format
+    requirements = sorted({text for extra in ("app", "usdz") for text in pip_requirements(imported, extra=extra)})
     name = checkpoint_repo.partition("/")[2]
     metadata = {
         "title": name,

@@ -107,7 +107,17 @@ def _measure(arguments: argparse.Namespace, protocol, method: ModuleType) -> dic
     if state.is_main_process:
         if arguments.overwrite:
             _remove_evaluation(folder)
-        prepare_folder(folder, {**facts, "protocol": protocol.name, "protocol_hash": protocol.hash})
+        # rows that are there count only where all of this is the same
+        prepare_folder(
+            folder,
+            {
+                **facts,
+                "protocol": protocol.name,
+                "protocol_hash": protocol.hash,
+                "repository": "" if facts["checkpoint_hash"] else arguments.checkpoint,
+                "data": str(arguments.data.resolve()) if arguments.data else "",
+            },
+        )
     state.wait_for_everyone()
     share = (state.process_index, state.num_processes)
     for done, case in enumerate(evaluate_cases(folder, protocol, method, model, need, names, arguments.seed, *share)):
@@ -213,3 +223,6 @@ def _check_options(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--card needs a checkpoint in a folder, which {arguments.checkpoint} is not")
     if arguments.check and (arguments.output or arguments.overwrite):
         raise ValueError("--check writes nothing; leave out --output and --overwrite")
+    written = arguments.card or arguments.output or arguments.overwrite
+    if written and not arguments.check and arguments.protocol is None:
+        raise ValueError("--card, --output and --overwrite need something to measure; give --protocol NAME")

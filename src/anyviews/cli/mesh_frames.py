@@ -13,7 +13,7 @@ from ..geometry.paths import focus_point, up_direction
 from ..geometry.quaternions import quaternion_to_matrix
 from ..mesh import Mesh
 from ..rendering.shading import relight
-from ..rendering.shading.studio import studio_environment, turned_environment
+from ..rendering.shading.studio import studio_environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,4 +67,5 @@ def _light(cameras: Cameras, arguments: argparse.Namespace):
     if tuple(up.tolist()) == Y_UP:
         return environment
     x, y, z, w = quaternion_to_y_up(up.tolist())
-    return turned_environment(environment, quaternion_to_matrix(torch.tensor([w, x, y, z])))
+    rotation = quaternion_to_matrix(torch.tensor([w, x, y, z]))
+    return environment.turned(lambda directions: directions @ rotation.mT)

@@ -28,7 +28,7 @@ def conditions(device: str = "cpu") -> dict[str, Any]:
 
 def _commit() -> str:
     """Of the checkout that the package is imported from; empty without one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:

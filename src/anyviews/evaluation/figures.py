@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .protocols import Protocol, find_protocol
+from .protocols.sources import Procedural
 
 
 # Reports by the name of the checkpoint and of the protocol.
@@ -82,8 +83,9 @@ def conditions_text(report: Mapping[str, Any]) -> str:
     protocol = find_protocol(report["method"], report["protocol"]["name"])
     stated = report["conditions"]
     where = f"commit {stated['commit']}, {stated['hardware']}, torch {stated['torch']}, {stated['date']}"
+    data = "" if isinstance(protocol.source, Procedural) else "--data FOLDER "
     return (
-        f"Measured by `anyviews eval checkpoints/{report['checkpoint']} --protocol {protocol.name} --scenes "
+        f"Measured by `anyviews eval checkpoints/{report['checkpoint']} {data}--protocol {protocol.name} --scenes "
         f"{report['scenes']} --seed {report['seed']}` ({where}).\n"
         f"{protocol_text(protocol)} Protocol version {report['protocol']['version']}, `{report['protocol']['hash']}`."
     )

@@ -18,14 +18,13 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..data.procedural import HELD_OUT_SEED_START
-from ..data.world.objects.cameras import ObjectCameras
-from ..data.world.objects.render import make_scenes, render_scenes
+from ..data.world.objects.views import object_views
 from ..gaussians import Gaussians
 from ..geometry.rays import pixel_centers
 from ..models.lgm import INPUT_AZIMUTHS, LGMConfig, LGMModel, lgm_cameras, prepare_images
 from ..rendering.gaussians import render_on_white
 from ..rendering.image_quality import multi_scale_ssim, psnr
-from ..rendering.input_pose import Photo, PoseSearch, agreement, moved_cameras, rotation_of
+from ..rendering.input_pose import ObjectPhoto, PoseSearch, agreement, moved_cameras, rotation_of
 from ..rendering.input_view import InputViewFit, optimize_input_view
 from ..rendering.refinement import RefinementSettings, refine_scene
 from ..scene import Scene
@@ -33,8 +32,6 @@ from ..views import Views
 from .angles import rotation_angles
 
 
-# Of the unit ball that holds every object.
-OBJECT_SCALE = 0.6
 # How far photos are from the front view: turns in degrees about any axis, factors of the distance, shifts in
 # units of half the image's width.
 MOST_TURNED, DISTANCES, MOST_SHIFTED = 30.0, (0.85, 1.2), 0.1
@@ -114,7 +111,7 @@ def evaluate_case(case: InputViewCase, search: PoseSearch | None = None, fit: In
         one, and "dissimilarity", 1 - multi-scale SSIM there; "near_psnr" and "far_psnr" of other views; the last four
         with "_before", as they were before the fit; and "process_s".
     """
-    photo = Photo(case.photo.images[0], case.photo.masks[0])
+    photo = ObjectPhoto(case.photo.images[0], case.photo.masks[0])
     inputs, true = case.inputs, case.photo.cameras[0]
     start = time.process_time()
     with warnings.catch_warnings():
@@ -178,29 +175,6 @@ def photo_camera(front: Cameras, generator: torch.Generator) -> Cameras:
         torch.tensor([[2 * x - 1, 2 * y - 1]]) * MOST_SHIFTED,
         torch.tensor([math.log(low + (high - low) * factor)]),
     )[0]
-
-
-@torch.no_grad()
-def object_views(seed: int, cameras: Cameras, samples: int = 2) -> Views:
-    """Views of one procedural object on white, with depth, by any square cameras [V] around the origin.
-
-    Args:
-        seed: of the object.
-        cameras: with the principal point in the middle.
-        samples: rays per pixel along each axis.
-    """
-    size = cameras.width
-    scenes = make_scenes(torch.tensor([seed]), len(cameras), 1.0, torch.device("cpu"))
-    tangents = size / 2 / cameras.intrinsics[:, 0, 0]
-    scenes = replace(
-        scenes,
-        cameras=ObjectCameras(cameras.centers[None] / OBJECT_SCALE, cameras.rotation[None], tangents[None]),
-        background_color=torch.ones(1, 3),
-        plain=torch.ones(1, 1),
-        scale=torch.full((1, 1), OBJECT_SCALE),
-    )
-    rendered = render_scenes([scenes], size, size, samples, maps=False)
-    return Views(rendered.images[0], cameras, masks=rendered.masks[0], depths=rendered.depths[0])
 
 
 def stand_in_gaussians(

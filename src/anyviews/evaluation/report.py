@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.files import new_file
-from ..formats.json_files import read_json
 from .case import Row
 from .protocols import METRICS, Protocol, Table, find_protocol
 
@@ -98,22 +97,11 @@ def _quantiles(rows: list[dict[str, Any]], bins: int) -> dict[str, list[dict[str
     return groups
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """Read a report, and check that its protocol is the one of this package.
-
-    Raises:
-        ValueError: if it is none, or of another version of the format or of the protocol.
-    """
-    report = read_json(path)
-    check_report(report, str(path))
-    return report
-
-
 def check_report(report: Mapping[str, Any], name: str) -> Protocol:
     """The protocol of a report.
 
     Raises:
-        ValueError: as `read_report`.
+        ValueError: if it is none, or of another version of the format or of the protocol.
     """
     if report.get("format") != FORMAT:
         raise ValueError(f"{name} is no report of anyviews eval; give a report.json or evaluation.json")

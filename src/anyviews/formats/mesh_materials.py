@@ -45,7 +45,7 @@ def uniform_values(material: Material) -> tuple[list[float], float, float]:
 
 def phong_roughness(exponent: float) -> float:
     """The roughness whose GGX highlight is as wide as Phong's (Walter et al. 2007: alpha^2 = 2 / (exponent + 2))."""
-    return (2 / (exponent + 2)) ** 0.25
+    return (2 / (max(exponent, 0) + 2)) ** 0.25
 
 
 def material_from_trimesh(source: Any, folder: Path, gltf: bool) -> Material | None:
@@ -94,7 +94,7 @@ def _from_mtl(source: Any, folder: Path) -> Material:
     base = _texture(source.image)
     if base is None:
         base = srgb_from_linear(_unit_factor(source.diffuse))[:, None, None]
-    highlight = 1.0 if source.glossiness is None else phong_roughness(max(float(source.glossiness), 0))
+    highlight = 1.0 if source.glossiness is None else phong_roughness(float(source.glossiness))
     roughness = _linked(words, "map_pr", folder)
     metallic = _linked(words, "map_pm", folder)
     normals = _linked(words, "norm", folder)

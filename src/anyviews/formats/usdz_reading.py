@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..color import srgb_from_linear
+from ..color import linear_from_srgb, srgb_from_linear
 from ..mesh import Material, Mesh
 from .image_folder import to_uint8
 from .mesh_parts import join_meshes
@@ -213,20 +213,21 @@ def _texture(
     pixels = _pixels(shader, package)
     if pixels is None:
         return None if name == "normal" else torch.ones(3 if name == "diffuseColor" else 1, 1, 1)
-    if output in CHANNELS:
-        pixels = pixels[CHANNELS[output]][None]
+    raw = shader.GetInput("sourceColorSpace")
+    if name == "diffuseColor" and not (raw and raw.Get() == "raw"):
+        pixels = linear_from_srgb(pixels)
     scale, bias = (
         torch.tensor(list(shader.GetInput(key).Get() or (default,) * 4))[:3, None, None]
         if shader.GetInput(key)
         else torch.full((3, 1, 1), default)
         for key, default in (("scale", 1.0), ("bias", 0.0))
     )
+    pixels = pixels * scale + bias
+    if output in CHANNELS:
+        pixels = pixels[CHANNELS[output]][None]
     if name == "diffuseColor":
-        raw = shader.GetInput("sourceColorSpace")
-        return srgb_from_linear(pixels) if raw and raw.Get() == "raw" else pixels.expand(3, -1, -1)
-    if name == "normal":
-        return pixels.expand(3, -1, -1) * scale + bias
-    return pixels[:1] * scale[:1] + bias[:1]
+        return srgb_from_linear(pixels.clamp(0, 1)).expand(3, -1, -1)
+    return pixels.expand(3, -1, -1) if name == "normal" else pixels[:1]
 
 
 def _pixels(shader: Any, package: zipfile.ZipFile) -> Float[Tensor, "3 height width"] | None:

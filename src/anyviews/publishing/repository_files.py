@@ -112,9 +112,8 @@ def repository_files(files: Mapping[str, Path], repository: str, card: str | Non
         repository: its name on the Hub.
         card: the text of the card; by default there is none.
     """
-    configurations = {name: path.read_bytes() for name, path in files.items() if path.suffix == ".json"}
     # the file of a sample's cameras is no configuration, but says that it has some
-    code = remote_code({name: content for name, content in configurations.items() if _is_configuration(name)})
+    code = remote_code({name: path.read_bytes() for name, path in files.items() if _is_configuration(name)})
     uploaded: dict[str, Path | bytes] = dict(files)
     if code is not None:
         uploaded |= {**code.files, CODE_LICENCE: licence()}
@@ -133,9 +132,16 @@ def _is_configuration(name: str) -> bool:
     return path.name in (INDEX, "config.json", "preprocessor_config.json") or name == f"{SAMPLE}/cameras.json"
 
 
+def _fetched(code: str, repository: str) -> str:
+    """Lines of Python in which files of a folder of checkpoints come from the repository."""
+    fetched = re.sub(r'"(?:\./)?checkpoints/[^/"]+/([^"]+)"', rf'snapshot_download("{repository}") + "/\1"', code)
+    return code if fetched == code else f"from huggingface_hub import snapshot_download\n{fetched}"
+
+
 def _completed_card(card: str, repository: str, code: RemoteCode | None, has_sample: bool) -> str:
     """The card with the repository in place of a folder of checkpoints, and how to load it without this package."""
     card = re.sub(r'(from_pretrained\(")(?:\./)?checkpoints/[^/"]+("\))', rf"\g<1>{repository}\2", card)
+    card = re.sub(r"(?<=```python\n).*?(?=```)", lambda found: _fetched(found[0], repository), card, flags=re.DOTALL)
     if code is None or HEADING in card:
         return card
     load = LOAD_PIPELINE

@@ -5,6 +5,7 @@ from functools import cache
 from importlib.metadata import packages_distributions, requires
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from .modules import PACKAGE
 
@@ -22,9 +23,9 @@ def pip_requirements(imported: Iterable[str], extra: str = "") -> tuple[str, ...
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
             requirement.marker = None
-            wanted[requirement.name] = str(requirement)
+            wanted[canonicalize_name(requirement.name)] = str(requirement)
     homes = _distributions()
-    found = {distribution.replace("_", "-") for name in imported for distribution in homes.get(name, [])}
+    found = {canonicalize_name(distribution) for name in imported for distribution in homes.get(name, [])}
     return tuple(sorted(wanted[name] for name in found if name in wanted))
 
 

@@ -46,14 +46,16 @@ def check_access(api: HfApi, repository: str, repo_type: str = "model", private:
         raise PermissionError(f"the Hub does not know your token; {NEW_TOKEN}") from error
     _check_token(account, repository)
     if api.repo_exists(repository, repo_type=repo_type):
-        if private and not api.repo_info(repository, repo_type=repo_type).private:
+        found = api.repo_info(repository, repo_type=repo_type)
+        if private and not found.private:
             raise PermissionError(
                 f"{repository} exists and is public, so --private cannot hold; make it private in its settings "
                 "first, or leave --private out"
             )
-        sdk = getattr(api.repo_info(repository, repo_type=repo_type), "sdk", None)
-        if repo_type == "space" and sdk != "gradio":
-            raise ValueError(f"{repository} is a Space of {sdk}, and the app needs one of gradio; choose another name")
+        if repo_type == "space" and found.sdk != "gradio":
+            raise ValueError(
+                f"{repository} is a Space of {found.sdk}, and the app needs one of gradio; choose another name"
+            )
         return
     for other, called in TYPES.items():
         if other != repo_type and api.repo_exists(repository, repo_type=other):

@@ -114,7 +114,7 @@ def find_input_pose(
     gaussians = gaussians.detach().validate()
     check_photo(image, mask, camera)
     camera = camera.to(gaussians.device, gaussians.dtype)
-    photo = Photo(image.to(gaussians.means), mask.to(gaussians.means))
+    photo = ObjectPhoto(image.to(gaussians.means), mask.to(gaussians.means))
     coarse, fine = photo.resized(search.grid_size), photo.resized(search.size)
     cameras = _best_of_grid(gaussians, coarse, camera, search)
     cameras = _descended(gaussians, coarse, cameras, search.coarse_steps, RATES[:2], lpips)
@@ -161,7 +161,7 @@ def rotation_of(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3
 
 
 @dataclass(frozen=True)
-class Photo:
+class ObjectPhoto:
     """An object on white.
 
     Args:
@@ -172,20 +172,20 @@ class Photo:
     image: Float[Tensor, "3 size size"]
     mask: Float[Tensor, "1 size size"]
 
-    def resized(self, size: int) -> "Photo":
+    def resized(self, size: int) -> "ObjectPhoto":
         """The same photo with another number of pixels."""
         if self.image.shape[-1] == size:
             return self
         both = torch.cat([self.image, self.mask])[None]
         both = F.interpolate(both, (size, size), mode="bilinear", antialias=True)[0].clamp(0, 1)
-        return Photo(both[:3], both[3:])
+        return ObjectPhoto(both[:3], both[3:])
 
     def seen(self, cameras: Cameras) -> Cameras:
         """Cameras whose images have this photo's pixels."""
         return cameras.resize(*self.image.shape[-2:])
 
 
-def photo_distance(render: GaussianRender, photo: Photo, lpips: LPIPS | None = None) -> Float[Tensor, "views"]:
+def photo_distance(render: GaussianRender, photo: ObjectPhoto, lpips: LPIPS | None = None) -> Float[Tensor, "views"]:
     """What a descent lowers: squared errors of colours and silhouettes, and LPIPS or 1 - multi-scale SSIM."""
     image = photo.image.expand_as(render.images)
     colors = (render.images - image).square().flatten(1).mean(1)
@@ -194,7 +194,7 @@ def photo_distance(render: GaussianRender, photo: Photo, lpips: LPIPS | None = N
     return colors + silhouettes + 0.2 * compare(render.images, image)
 
 
-def agreement(render: GaussianRender, photo: Photo) -> tuple[float, float]:
+def agreement(render: GaussianRender, photo: ObjectPhoto) -> tuple[float, float]:
     """Of one render: the root mean square of colour errors over both silhouettes, and these silhouettes' IoU."""
     alpha, mask = render.alphas[0], photo.mask
     union = torch.maximum(alpha, mask)
@@ -220,7 +220,7 @@ def check_photo(image: Tensor, mask: Tensor, camera: Cameras) -> None:
 
 
 @torch.no_grad()
-def _best_of_grid(gaussians: Gaussians, photo: Photo, camera: Cameras, search: PoseSearch) -> Cameras:
+def _best_of_grid(gaussians: Gaussians, photo: ObjectPhoto, camera: Cameras, search: PoseSearch) -> Cameras:
     """The nearest cameras [K] of the grid."""
     angles = torch.tensor(list(product(search.azimuths, search.elevations, search.rolls))).to(gaussians.means)
     azimuth, elevation, roll = torch.deg2rad(angles.double()).to(angles).unbind(-1)
@@ -249,7 +249,12 @@ def _silhouette(alphas: Float[Tensor, "views 1 size size"]) -> tuple[Tensor, Ten
 
 
 def _descended(
-    gaussians: Gaussians, photo: Photo, starts: Cameras, steps: int, rates: tuple[float, float], lpips: LPIPS | None
+    gaussians: Gaussians,
+    photo: ObjectPhoto,
+    starts: Cameras,
+    steps: int,
+    rates: tuple[float, float],
+    lpips: LPIPS | None,
 ) -> Cameras:
     """Each of the cameras [K] after Adam, whose steps shrink from one rate to another."""
     starts = photo.seen(starts)

@@ -14,7 +14,7 @@ from ..geometry.spherical_harmonics import CONSTANT_HARMONIC
 from .gaussians import render_on_white
 from .input_pose import (
     InputPose,
-    Photo,
+    ObjectPhoto,
     PoseSearch,
     agreement,
     check_photo,
@@ -70,14 +70,17 @@ class InputView:
     Args:
         gaussians: all of them, in their order; the given ones where the search for the pose did not converge.
         pose: of the photo.
-        error_before: of colours, the root of their mean square over the union of silhouettes, as given.
-        error: the same of `gaussians`.
+        error: of colours, the root of their mean square over the union of silhouettes.
     """
 
     gaussians: Gaussians
     pose: InputPose
-    error_before: float
     error: float
+
+    @property
+    def error_before(self) -> float:
+        """The same of the Gaussians as given."""
+        return self.pose.error
 
 
 def optimize_input_view(
@@ -115,13 +118,13 @@ def optimize_input_view(
             f"{pose.error:.2f}; is it a photo of this object? The Gaussians stay as they are",
             stacklevel=2,
         )
-        return InputView(gaussians, pose, pose.error, pose.error)
+        return InputView(gaussians, pose, pose.error)
     chosen = view_of.to(gaussians.device) == nearest_view(pose.camera, view_cameras)
     fitted = fit_input_view(gaussians, image, mask, pose.camera, chosen, fit, lpips)
     with torch.no_grad():
-        photo = Photo(image.to(gaussians.means), mask.to(gaussians.means))
+        photo = ObjectPhoto(image.to(gaussians.means), mask.to(gaussians.means))
         error, _ = agreement(render_on_white(fitted, pose.camera.reshape(1)), photo)
-    return InputView(fitted, pose, pose.error, error)
+    return InputView(fitted, pose, error)
 
 
 def fit_input_view(
@@ -155,7 +158,7 @@ def fit_input_view(
             f"{int(chosen.sum())} of {len(chosen)} Gaussians are chosen, of a set of {len(gaussians)}; choose at "
             "least one, by a mask of all"
         )
-    photo = Photo(image.to(gaussians.means), mask.to(gaussians.means))
+    photo = ObjectPhoto(image.to(gaussians.means), mask.to(gaussians.means))
     cameras = photo.seen(camera.to(gaussians.device, gaussians.dtype)).reshape(1)
     with torch.enable_grad():
         raw = _raw(gaussians.select(chosen), fit.parts)

@@ -24,7 +24,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.optim.lr_scheduler import LambdaLR
+from transformers.optimization import get_cosine_with_min_lr_schedule_with_warmup
 
 from .arguments import DataArguments, TrainingArguments
 from .averages import averaged_tensors, averaged_weights
@@ -36,7 +36,6 @@ from .optimization import (
     build_optimizer,
     clip_each_gradient,
     enable_gradient_checkpointing,
-    ending_at,
     evaluation_mode,
     name_sharded_blocks,
     stop_on_signal,
@@ -105,6 +104,7 @@ class Run:
         plugin = accelerator.state.deepspeed_plugin
         check_sharding(accelerator.distributed_type, None if plugin is None else plugin.zero_stage)
         check_clipping(arguments.gradient_clipping, accelerator.distributed_type)
+        check_schedule(arguments.lr_scheduler, arguments.lr_end)
         check_optimizer(arguments.optimizer, accelerator.distributed_type)
         check_output_dir(accelerator, self.output_dir)
         checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
@@ -166,6 +166,15 @@ class Run:
             muon = group.get("muon", False)
             rate = self.arguments.muon_learning_rate if muon else self.arguments.learning_rate
             group["lr"] = group["initial_lr"] = rate
+        if self.arguments.lr_end:
+            self.schedule = get_cosine_with_min_lr_schedule_with_warmup(
+                self.optimizer,
+                self.arguments.lr_warmup_steps,
+                self.arguments.max_train_steps,
+                last_epoch=self.step - 1,
+                min_lr_rate=self.arguments.lr_end / self.arguments.learning_rate,
+            )
+            return
         # by keyword: the third positional parameter is step_rules, unlike in transformers
         self.schedule = get_scheduler(
             self.arguments.lr_scheduler,
@@ -174,10 +183,6 @@ class Run:
             num_training_steps=self.arguments.max_train_steps,
             last_epoch=self.step - 1,
         )
-        if self.arguments.lr_end:
-            floor = self.arguments.lr_end / self.arguments.learning_rate
-            factors = [ending_at(factor, floor, self.arguments.lr_warmup_steps) for factor in self.schedule.lr_lambdas]
-            self.schedule = LambdaLR(self.optimizer, factors, last_epoch=self.step - 1)
 
     def _open_log(self) -> None:
         arguments, accelerator = self.arguments, self.accelerator
@@ -311,6 +316,12 @@ def check_optimizer(optimizer: str, distributed_type: DistributedType) -> None:
             "--optimizer adamw, or an accelerate config without sharding, such as "
             "training_scripts/accelerate_configs/multi_gpu.yaml"
         )
+
+
+def check_schedule(lr_scheduler: str, lr_end: float) -> None:
+    """Raise ValueError for an end that the schedule does not have."""
+    if lr_end and lr_scheduler != "cosine":
+        raise ValueError(f"--lr_end {lr_end} is where a cosine ends; give --lr_scheduler cosine, not {lr_scheduler}")
 
 
 def check_clipping(gradient_clipping: str, distributed_type: DistributedType) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from diffusers.models.attention_dispatch import attention_backend
@@ -71,13 +71,8 @@ def clip_each_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> N
     """
     for parameter in parameters:
         if parameter.grad is not None:
-            torch.nan_to_num(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0, out=parameter.grad)
+            parameter.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
             nn.utils.clip_grad_norm_(parameter, max_norm)
-
-
-def ending_at(factor: Callable[[int], float], floor: float, warmup: int) -> Callable[[int], float]:
-    """A schedule's factor by step, squeezed after the warm-up so that 0 becomes a floor."""
-    return lambda step: factor(step) if step < warmup else floor + (1 - floor) * factor(step)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -103,20 +103,19 @@ class LossLog:
         self.restart_clock()
 
 
-def usable_trackers(report_to: str | None) -> list[str]:
+def usable_trackers(report_to: str) -> list[str]:
     """The trackers to start: the one that is asked for, none, or, for "all", those that are installed.
 
     Raises:
         ValueError: if accelerate does not know it.
     """
-    if report_to is None or report_to == NONE:
+    if report_to == NONE:
         return []
-    installed = [str(getattr(name, "value", name)) for name in get_available_trackers()]
+    installed = [str(name) for name in get_available_trackers()]
     if report_to == "all":
         return installed
-    known = [str(getattr(name, "value", name)) for name in LOGGER_TYPE_TO_CLASS]
-    if report_to not in known:
-        raise ValueError(f"--report_to {report_to}; accepted are {', '.join(known)}, all and {NONE}")
+    if report_to not in LOGGER_TYPE_TO_CLASS:
+        raise ValueError(f"--report_to {report_to}; accepted are {', '.join(LOGGER_TYPE_TO_CLASS)}, all and {NONE}")
     if report_to not in installed:
         # the curves are in files, too: not worth losing a run
         extra = '"anyviews[train]"' if report_to == "tensorboard" else report_to

@@ -5,7 +5,7 @@ from hypothesis import given
 from strategies import property_settings, random_rotation, seeds
 
 from anyviews.environment import Environment
-from anyviews.rendering.shading.studio import studio_environment, turned_environment
+from anyviews.rendering.shading.studio import studio_environment
 
 
 def test_the_studio_is_brightest_above_and_in_front():
@@ -27,5 +27,5 @@ def test_turned_light_arrives_from_the_turned_direction(seed):
     x, y, z = Environment(torch.ones(3, 64, 128)).directions().unbind(-1)
     smooth = Environment(torch.stack([1 + 0.5 * x, 1 + 0.5 * y * z, 1 - 0.4 * z]))
     directions = torch.nn.functional.normalize(torch.randn(50, 3), dim=-1)
-    found = turned_environment(smooth, rotation).look_up(directions)
+    found = smooth.turned(lambda seen: seen @ rotation.mT).look_up(directions)
     torch.testing.assert_close(found, smooth.look_up(directions @ rotation.T), atol=0.02, rtol=0)

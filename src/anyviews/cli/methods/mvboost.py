@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             }
         )
         if i in kept:
-            shown.append((photo.name, output, scene))
+            shown.append((parts[-1], output, scene))
     return {"photos": len(photos), "device": str(pipe.device), "parts": parts, "shown": shown}
 
 
@@ -110,9 +110,8 @@ def find_photos(path: Path) -> list[Path]:
 def sections(result: dict[str, Any], folder: Path) -> list[str]:
     """Of every object the photo as it was seen, the views drawn of it, and the Gaussians."""
     html = []
-    for name, output, scene in result["shown"]:
-        (part,) = (part for part in result["parts"] if part["photo"] == name)
-        html += [heading(name), paragraph(_sentence(part))]
+    for part, output, scene in result["shown"]:
+        html += [heading(part["photo"]), paragraph(_sentence(part))]
         html.append(scene_figure(scene, "The Gaussians; drag to turn"))
         figures = [pixels_figure(output.pictures[0], "what the generator sees")]
         for caption, images in _rows(output):
@@ -126,9 +125,9 @@ def sections(result: dict[str, Any], folder: Path) -> list[str]:
 def overview(result: dict[str, Any], folder: Path) -> list[Row]:
     """Of the first objects the photo with the views drawn of it, and the Gaussians from around."""
     rows = []
-    for name, output, scene in result["shown"][:MOST_PICTURED]:
+    for part, output, scene in result["shown"][:MOST_PICTURED]:
         photo = F.interpolate(output.pictures[:1], output.images.shape[-2:], mode="area")[0]
-        rows.append((f"{name}, and views drawn of it", [photo, *output.images]))
+        rows.append((f"{part['photo']}, and views drawn of it", [photo, *output.images]))
         rows.append(("Gaussians from around", scene.images))
     return rows
 

@@ -33,7 +33,7 @@ from ...formats.json_files import frame_number, read_json
 from ...formats.photos import Photo, load_photos
 from ...views import Views
 from .adaptor import Adaptor, Frame, Reading
-from .environments import from_blender, turned_environment
+from .environments import from_blender, read_turned_environment
 from .files import find_photo, read_depth, read_picture, subfolders
 
 
@@ -70,7 +70,7 @@ class ObjectBuffersAdaptor(Adaptor):
     def environment(self, scene: str) -> Environment | None:
         for name in ("environment.hdr", "environment.exr"):
             if (self.folder / scene / name).is_file():
-                return turned_environment(self.folder / scene / name, from_blender)
+                return read_turned_environment(self.folder / scene / name, from_blender)
         return None
 
     def _load(self, folder: Path, stem: str, camera: Cameras, size: tuple[int, int] | None) -> Views:

@@ -18,7 +18,7 @@ ENVIRONMENT_HEIGHT = 256
 Turn = Callable[[Float[Tensor, "height width 3"]], Float[Tensor, "height width 3"]]
 
 
-def turned_environment(path: Path, turn: Turn, height: int = ENVIRONMENT_HEIGHT) -> Environment:
+def read_turned_environment(path: Path, turn: Turn, height: int = ENVIRONMENT_HEIGHT) -> Environment:
     """The environment of a .hdr or .exr file, looked up along other directions.
 
     Args:
@@ -32,9 +32,7 @@ def turned_environment(path: Path, turn: Turn, height: int = ENVIRONMENT_HEIGHT)
     """
     picture = read_environment(path).radiance
     height = min(height, picture.shape[-2])
-    picture = F.interpolate(picture[None], (height, 2 * height), mode="area")[0]
-    environment = Environment(picture)
-    return Environment(environment.look_up(turn(environment.directions())).movedim(-1, 0).contiguous())
+    return Environment(F.interpolate(picture[None], (height, 2 * height), mode="area")[0]).turned(turn)
 
 
 def from_camera(rotation: Float[Tensor, "3 3"]) -> Turn:

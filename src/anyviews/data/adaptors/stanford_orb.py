@@ -31,7 +31,7 @@ from ...formats.photos import Photo, load_photos, read_size
 from ...views import Views
 from .adaptor import READING_ERRORS, Adaptor, Frame, Reading
 from .buffers import RGB
-from .environments import from_camera, turned_environment
+from .environments import from_camera, read_turned_environment
 from .files import find_photo, known_depth, read_npy, read_picture, subfolders
 from .maps import pinhole, sampled
 
@@ -91,7 +91,7 @@ class StanfordORBAdaptor(Adaptor):
         for frame in entries:
             path = self._truth(other or capture, "env_map", frame, ".exr")
             try:
-                return turned_environment(
+                return read_turned_environment(
                     path, from_camera(frame_matrix(frame, "transform_matrix", scene, 4, 4)[:3, :3])
                 )
             except READING_ERRORS as error:

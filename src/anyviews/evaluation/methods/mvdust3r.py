@@ -13,7 +13,7 @@ from ...gaussians import Gaussians
 from ...geometry.pose_recovery import recover_cameras
 from ...models.mvdust3r import MVDust3rPlusConfig, MVDust3rPlusModel, pixel_gaussians
 from ...pipelines import MVDust3rPlusPipeline
-from ...rendering.gaussians import render_gaussians
+from ...rendering.gaussians import render_on_white
 from ...views import Views
 from ..case import Case, CaseResult, Row
 from ..mvdust3r_metrics import score_pointmaps
@@ -122,7 +122,8 @@ def _rendering(model: MVDust3rPlusModel, room: Views, targets: Views) -> tuple[l
     """Views that the model did not see: its Gaussians, and answers that need no Gaussian heads."""
     pixel_values = 2 * room.images[None].to(model.device) - 1
     output = model(pixel_values, all_paths=False)
-    unit = output.points.norm(dim=-1).mean().cpu() / true_points(room).norm(dim=-1).mean()
+    known = room.depths[:, 0] > 0
+    unit = output.points[0, 0].cpu()[known].norm(dim=-1).mean() / true_points(room)[known].norm(dim=-1).mean()
     cameras = targets.cameras.relative_to(room.cameras[0]).scaled(unit)
     learned = pixel_gaussians(output, pixel_values)[0, 0].to("cpu")
     images = {
@@ -137,7 +138,7 @@ def _rendering(model: MVDust3rPlusModel, room: Views, targets: Views) -> tuple[l
 
 
 def _render(gaussians: Gaussians, cameras: Cameras) -> Tensor:
-    return render_gaussians(gaussians, cameras, background=torch.ones(3)).images.clamp(0, 1)
+    return render_on_white(gaussians, cameras).images.clamp(0, 1)
 
 
 def _round_gaussians(gaussians: Gaussians) -> Gaussians:

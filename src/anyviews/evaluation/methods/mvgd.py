@@ -51,7 +51,7 @@ def evaluate(model: MVGDPipeline, case: Case, protocol: Protocol) -> CaseResult:
     if isinstance(protocol.source, Procedural):
         depth = torch.full_like(targets.images[:, :1], training_depth(targets.height))
         rows.insert(
-            len(BLIND), Row("quality", "constant depth of training rooms", NO_IMAGE | _depth_scores(depth, targets))
+            len(BLIND), Row("quality", "constant depth of training rooms", NO_IMAGE | depth_map_scores(depth, targets))
         )
     if protocol.has("joint"):
         rows += _joint(model, context, case.targets[: protocol.joint_targets], case.seed)
@@ -110,12 +110,7 @@ def _parallax(model: MVGDPipeline, context: Views, targets: Views, seed: int) ->
 
 
 def _scores(images: Tensor, depths: Tensor, targets: Views) -> dict[str, float]:
-    return image_scores(images, targets.images) | _depth_scores(depths, targets)
-
-
-def _depth_scores(depths: Tensor, targets: Views) -> dict[str, float]:
-    scores = depth_map_scores(depths, targets)
-    return {name: scores[name] for name in NO_DEPTH}
+    return image_scores(images, targets.images) | depth_map_scores(depths, targets)
 
 
 @lru_cache(maxsize=2)

@@ -21,12 +21,12 @@ def image_scores(images: Tensor, references: Tensor, masks: Tensor | None = None
 
 
 def depth_map_scores(depths: Tensor, targets: Views) -> dict[str, float]:
-    """Means over the views of "absrel", "rmse" and "delta1.25", without alignment; NaN for targets without depth.
+    """Means over the views of "absrel" and "delta1.25", without alignment; NaN for targets without depth.
 
     Raises:
         ValueError: if the sizes differ, or values are not finite.
     """
-    names = ("absrel", "rmse", "delta1.25")
+    names = ("absrel", "delta1.25")
     if targets.depths is None:
         return dict.fromkeys(names, math.nan)
     check_sizes(depths, targets.depths)

@@ -44,7 +44,7 @@ PBR_OBJECTS = Protocol(
     target_views=6,
     alignment=ALIGNMENT,
     unit="object radii",
-    tables=PROCEDURAL.tables,
+    tables=(Table("quality", "path traced objects", MAPS), *PROCEDURAL.tables[1:]),
     ranking=RANKING,
     baselines=BASELINES,
 )
@@ -83,7 +83,7 @@ def _synthetic(name: str, adaptor: str, views: int, get: str, reference: str) ->
     return Protocol(
         name=name,
         method="lirm",
-        version=1,
+        version=2,
         title=f"{name.upper()}, {views} photos",
         source=PublicDataset(adaptor, split="train", get=get),
         scenes=None,

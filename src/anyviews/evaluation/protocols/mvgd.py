@@ -53,7 +53,7 @@ def _stereo(name: str, title: str, dataset: PublicDataset, reference: str, colum
     return Protocol(
         name=name,
         method="mvgd",
-        version=1,
+        version=2,
         title=title,
         source=dataset,
         scenes=None,

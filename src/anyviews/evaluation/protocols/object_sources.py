@@ -55,8 +55,7 @@ class PathTracedObjects(Source):
         under_b = replace(
             load_views(root / name, None, chosen[1]), images=torch.stack([_on_white(image) for image in images])
         )
-        lights = (_environment(root, content[key]) for key in ("env_A", "env_B"))
-        first, second = lights
+        first, second = (_environment(root, content[key]) for key in ("env_A", "env_B"))
         return Case(name, 0, context, targets, first, under_b.fit(*need.size), second)
 
 
@@ -125,4 +124,7 @@ def _on_white(image: Tensor) -> Tensor:
 
 def _environment(root: Path, name: str) -> Environment:
     """The light, beside the folder of the objects or in it."""
-    return read_environment(next(path for path in (root.parent / name, root / name) if path.is_file()))
+    path = next((place for place in (root.parent / name, root / name) if place.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"the light {name} is neither in {root.parent} nor in {root}; put it into one of them")
+    return read_environment(path)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -30,11 +30,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "psnr": DECIBEL,
         "ssim": SHARE,
-        "ms_ssim": SHARE,
-        "lpips": RATIO,
         "absrel": RATIO,
         "constant_absrel": RATIO,
-        "rmse": Metric(""),
         "delta1.25": SHARE,
         "color_disagreement": RATIO,
         "depth_disagreement": RATIO,
@@ -46,7 +43,6 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "rra@15": SHARE,
         "rta@15": SHARE,
         "maa@30": SHARE,
-        "auc@30": SHARE,
         "rotation": Metric("degrees"),
         "focal_error": RATIO,
         "mask_iou": SHARE,
@@ -56,14 +52,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "scaled_psnr": DECIBEL,
         "roughness": RATIO,
         "metallic": RATIO,
-        "chamfer": Metric(""),
-        "f_score@0.1": SHARE,
-        "f_score@0.2": SHARE,
         "orb_psnr_h": DECIBEL,
         "orb_psnr_l": DECIBEL,
         "orb_ssim": SHARE,
         "orb_lpips": RATIO,
-        "orb_chamfer_squared": Metric(", squared"),
         "distance_to_points": Metric("", ""),
         "distance_between_cameras": Metric("", ""),
     }
@@ -210,6 +202,6 @@ def _without_prose(thing: Any) -> dict[str, Any]:
         if isinstance(value, tuple) and value and isinstance(value[0], Table):
             value = [_without_prose(table) for table in value]
         elif hasattr(value, "__dataclass_fields__"):
-            value = _without_prose(value) if not isinstance(value, Ranking) else asdict(value)
+            value = _without_prose(value)
         facts[entry.name] = value
     return facts

@@ -204,7 +204,11 @@ def spread_split(views: Views, need: Need, name: str) -> tuple[Views, Views]:
     _check_count(views, need, name)
     total = need.context_views + need.target_views
     chosen = torch.linspace(0, len(views) - 1, total).round().int().tolist() if total > 1 else [0]
-    targets = [int((index + 0.5) * total / need.target_views) for index in range(need.target_views)]
+    # of two views or more to give, the outermost are given
+    edge = int(need.context_views > 1)
+    targets = [
+        edge + int((index + 0.5) * (total - 2 * edge) / need.target_views) for index in range(need.target_views)
+    ]
     context = [position for position in range(total) if position not in targets]
     return views[[chosen[i] for i in context]], views[[chosen[i] for i in targets]]
 

@@ -27,14 +27,3 @@ def studio_environment(up: Float[Tensor, "3"], front: Float[Tensor, "3"]) -> Env
     lamp = F.normalize(1.2 * up + front + 0.8 * torch.linalg.cross(up, front), dim=0)
     radiance = AMBIENT + SLOPE * (directions @ up) + LAMP * ((directions @ lamp - 1) * SHARPNESS).exp()
     return Environment(radiance.expand(3, -1, -1).contiguous())
-
-
-def turned_environment(environment: Environment, rotation: Float[Tensor, "3 3"]) -> Environment:
-    """The light of a world as another one sees it.
-
-    Args:
-        environment: in its own world.
-        rotation: [3, 3], from the other world to that of the environment.
-    """
-    directions = environment.directions() @ rotation.to(environment.radiance).mT
-    return Environment(environment.look_up(directions).movedim(-1, 0).contiguous())
