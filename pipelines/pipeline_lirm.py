@@ -202,9 +202,11 @@ class LIRMPipeline(ModelOnlyLoadingMixin):
             fields = self.model.query(planes, points[None].to(device))
             if fields.base_colors is None:
                 rough = torch.ones_like(points[:, :1])
-                return SurfaceMaterials(fields.radiance[0].to(points), rough, torch.zeros_like(rough))
-            found = (fields.base_colors, fields.roughness, fields.metallic)
-            return SurfaceMaterials(*(values[0].to(points).clamp(0, 1) for values in found))
+                found = (fields.radiance[0].to(points), rough, torch.zeros_like(rough))
+            else:
+                predicted = (fields.base_colors, fields.roughness, fields.metallic)
+                found = (values[0].to(points).clamp(0, 1) for values in predicted)
+            return SurfaceMaterials(*found, fields.normals[0].to(points))
 
         mesh = texture_mesh(surface, materials, texture_size)
         return replace(asset, mesh=mesh.transform(asset.frame.similarity.inverse()))

@@ -155,6 +155,15 @@ def test_a_model_of_radiance_alone_gives_a_mesh_in_its_colors():
     assert (asset.mesh.material.roughness == 1).all() and (asset.mesh.material.metallic == 0).all()
 
 
+def test_the_predicted_normals_are_baked():
+    model = ball_model(BALL)
+    found = [pipeline(model)(object_views()[:4], **QUICK).mesh.material.normals]
+    torch.nn.init.zeros_(model.decoders.heads["normal"].last.weight)  # the ball's own
+    found.append(pipeline(model)(object_views()[:4], **QUICK).mesh.material.normals)
+    bent, plain = ((normals - torch.tensor([0.0, 0.0, 1.0])[:, None, None]).norm(dim=0) for normals in found)
+    assert plain.median() < 0.1 and bent.median() > 0.2
+
+
 def test_a_model_without_backgrounds():
     asset = pipeline(small_model(use_background=False))(object_views()[:3], output_type="planes")
     assert asset.state.updates == 1

@@ -24,7 +24,7 @@ from .scoring import check_sizes, image_scores
 MODEL = LIRMPipeline
 
 # Of the surface and textures that are lit; the images are small.
-MESH = {"resolution": 96, "texture_size": 256, "max_faces": 4000}
+MESH = {"resolution": 96, "texture_size": 512, "max_faces": 4000}
 
 NOTHING = math.nan
 
