@@ -5,6 +5,7 @@ import json
 import socket
 import sys
 import zipfile
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -136,11 +137,13 @@ def test_the_sample_of_a_checkpoint_is_the_example(tmp_path):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_examples_are_made_where_there_is_no_sample(tmp_path, target, name):
+def test_examples_are_made_where_there_is_no_sample(tmp_path, target, name, monkeypatch):
+    kind = examples.EXAMPLES[name]
+    monkeypatch.setitem(EXAMPLE_KINDS, kind, replace(EXAMPLE_KINDS[kind], size=32))
     (tmp_path / "checkpoint").mkdir()
     photos = unpack([examples.write_example(name, str(tmp_path / "checkpoint"), tmp_path)], target)
     views = load_views(photos)
-    expected = EXAMPLE_KINDS[examples.EXAMPLES[name]]
+    expected = EXAMPLE_KINDS[kind]
     assert len(views) == expected.views and (views.cameras is not None) == expected.posed
     assert (views.masks is not None) == (expected.world == "object")
 

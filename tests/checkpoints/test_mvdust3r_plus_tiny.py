@@ -20,7 +20,7 @@ from anyviews.evaluation.pointmaps import (
 from anyviews.models.mvdust3r import MVDust3rPlusModel, pixel_gaussians
 
 
-ROOMS = 24
+ROOMS = 12
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_it_has_four_references_and_gaussians(model):
 
 def test_it_beats_answers_that_look_at_no_photo(model, rooms):
     found = evaluate_pointmaps(model, rooms)["means"]
-    points = mean_pointmap(held_out_rooms(64, 64, first_seed=0))
+    points = mean_pointmap(held_out_rooms(32, 64, first_seed=0))
     constant = means([score_room(Prediction(points, standing_cameras(room)), room) for room in rooms])
     assert found["nd"] < 0.75 * constant["nd"]
     assert found["rra@15"] > max(0.7, constant["rra@15"])
@@ -62,12 +62,12 @@ def test_its_gaussians_show_the_photos(model, rooms):
     assert gaussians.opacities.min() > 0 and gaussians.opacities.max() > 0.5
 
 
-def test_a_fresh_process_reconstructs_the_bundled_sample(repository, folder):
+def test_a_fresh_process_reconstructs_the_bundled_sample(folder):
     code = f"""
 from pathlib import Path
 from anyviews import MVDust3rPlusPipeline
 pipe = MVDust3rPlusPipeline.from_pretrained({str(folder)!r})
-photos = sorted(Path({str(repository / "checkpoints" / "mvgd-tiny" / "sample" / "images")!r}).glob("*"))[::3]
+photos = sorted(Path({str(folder / "sample")!r}).glob("*.png"))
 output = pipe(photos)
 assert len(output.cameras) == len(photos) == 4
 assert output.points.isfinite().all() and output.found.float().mean() > 0.5

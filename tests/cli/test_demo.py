@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def test_the_sample_is_small_held_out_and_always_the_same(make_sample, repositor
 
 def test_samples_of_other_methods_hold_what_these_take(make_sample, tmp_path, monkeypatch):
     for kind in ("photos", "object", "photo"):
+        monkeypatch.setitem(EXAMPLE_KINDS, kind, replace(EXAMPLE_KINDS[kind], size=32))
         monkeypatch.setattr("sys.argv", ["make_sample.py", str(tmp_path / kind), "--kind", kind])
         make_sample.main()
     found = sorted(path.name for path in (tmp_path / "photos").iterdir())
@@ -116,4 +118,4 @@ def test_samples_of_other_methods_hold_what_these_take(make_sample, tmp_path, mo
     views = load_views(tmp_path / "object")
     assert len(views) == 8 and 0.05 < views.masks.mean() < 0.8 and views.depths is None
     photo = Image.open(tmp_path / "photo" / "00.png")
-    assert photo.mode == "RGBA" and photo.size == (256, 256) and photo.getextrema()[3] == (0, 255)
+    assert photo.mode == "RGBA" and photo.size == (32, 32) and photo.getextrema()[3] == (0, 255)

@@ -12,8 +12,8 @@ from anyviews.evaluation.case import CaseResult, Row
 from anyviews.evaluation.methods.scoring import depth_map_scores, image_scores
 from anyviews.evaluation.report import (
     build_report,
-    check_report,
     case_record,
+    check_report,
     drift,
     dump_report,
     ranked,
