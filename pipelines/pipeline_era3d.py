@@ -88,6 +88,10 @@ class Era3DPipeline(PublishedIndexMixin):
             guidance_scale=guidance_scale,
             eta=eta,
         )
+        if isinstance(vae, Era3DPixelAutoencoder):
+            # it has no weights, which hooks that move weights do not expect
+            self.model_cpu_offload_seq = "image_encoder->unet"
+            self._exclude_from_cpu_offload = [*self._exclude_from_cpu_offload, "vae"]
         width = 2 * image_encoder.config.projection_dim
         if width != unet.config.projection_class_embeddings_input_dim:
             raise ValueError(

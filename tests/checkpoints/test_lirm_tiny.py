@@ -38,7 +38,7 @@ def test_it_beats_the_nearest_photo_and_more_photos_help(pipe):
 
 def test_the_bundled_sample_becomes_a_mesh_that_is_refined(pipe, folder, tmp_path):
     photos = load_views(folder / "sample")
-    quick = {"resolution": 48, "texture_size": 64, "max_faces": 1500}
+    quick = {"resolution": 48, "texture_size": 128, "max_faces": 1500}
     asset = pipe(photos[:4], output_type="planes")
     asset = pipe.update(asset, photos[4:], **quick)
     assert len(asset.cameras) == len(photos) and len(asset.mesh.faces) > 100

@@ -60,6 +60,11 @@ def rows(folder: Path) -> list[dict]:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))["rows"]
 
 
+def test_results_without_a_protocol_are_refused(checkpoint, tmp_path, capsys):
+    assert main(["eval", str(checkpoint), "-o", str(tmp_path / "out")]) == 3
+    assert "give --protocol NAME" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_protocols_are_listed(checkpoint, capsys):
     assert main(["eval", str(checkpoint)]) == 0
     assert "noise            Random pixels" in capsys.readouterr().out

@@ -151,6 +151,19 @@ def test_assets_of_other_programs(tmp_path):
         assert (colors[corner, 2] > 0.9) == blue and colors[corner, 0] < 0.1
 
 
+def test_textures_are_tinted_in_linear_light(tmp_path):
+    with zipfile.ZipFile(foreign_asset(tmp_path)) as package:
+        text = package.read("asset.usda").decode()
+    tint = "float4 inputs:scale = (1, 1, 0.5, 1)"
+    (tmp_path / "asset.usda").write_text(text.replace("asset inputs:file", f"{tint}\n asset inputs:file"))
+    with Sdf.ZipFileWriter.CreateNew(str(tmp_path / "tinted.usdz")) as package:
+        package.AddFile(str(tmp_path / "asset.usda"), "asset.usda")
+        package.AddFile(str(tmp_path / "textures" / "base.png"), "textures/base.png")
+    found = read_mesh(tmp_path / "tinted.usdz").base_colors_at_vertices()
+    blue = found[(found[:, 2] > 0.5) & (found[:, 0] < 0.5)]
+    assert len(blue) and (blue[:, 2] - 0.735).abs().max() < 0.02  # sRGB of a half
+
+
 def test_textures_elsewhere_are_not_read(tmp_path):
     file = foreign_asset(tmp_path)
     with zipfile.ZipFile(file) as package:

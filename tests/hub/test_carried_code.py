@@ -64,6 +64,7 @@ def test_what_must_be_installed():
     assert "poselib" in needed.lazy and "poselib" not in needed.eager
     assert any(text.startswith("pillow") for text in pip_requirements(needed.eager))
     assert pip_requirements(["gradio", "ast", "no_such_package"]) == ()
+    assert pip_requirements(["yaml"])[0].startswith("pyyaml")  # its distribution is called PyYAML
     assert [text.partition(">")[0] for text in pip_requirements(["gradio"], extra="app")] == ["gradio"]
 
 

@@ -10,6 +10,8 @@ from hub.stub_hub import TOKEN, Repository, StubHub
 from safetensors.numpy import save_file
 from script_modules import load_script
 
+from anyviews.publishing.repository_files import repository_files
+
 
 REPO_ID = "user/model"
 
@@ -145,6 +147,17 @@ def test_uploads_in_one_commit_and_removes_outdated_weights(hub, publish, checkp
     assert remote(hub).files == expected, "only weights are removed"
     assert [message for _, message in remote(hub).commits[1:]] == ["Publish checkpoint"] * 2
     assert not remote(hub).private
+
+
+def test_the_card_names_the_repository_instead_of_a_folder():
+    code = 'P.from_pretrained("checkpoints/mine")\nload_views("checkpoints/mine/sample")'
+    card = f"{CARD}```python\n{code}\n```\n```bash\nanyviews run checkpoints/mine/sample\n```\n"
+    (found,) = (content.decode() for content in repository_files({}, "user/mine", card).values())
+    assert (
+        "```python\nfrom huggingface_hub import snapshot_download\n"
+        'P.from_pretrained("user/mine")\nload_views(snapshot_download("user/mine") + "/sample")\n```' in found
+    )
+    assert "```bash\nanyviews run checkpoints/mine/sample\n```" in found
 
 
 def test_private(hub, publish, checkpoint, card):

@@ -35,7 +35,7 @@ def test_metadata_and_requirements(files):
     assert int(metadata["sdk_version"].split(".")[0]) >= 6
     assert "https://huggingface.co/user/mvgd-tiny" in text
     requirements = {line.partition(">")[0].partition("<")[0] for line in files["requirements.txt"].decode().split()}
-    assert {"torch", "diffusers", "transformers", "gradio", "poselib", "numba"} <= requirements
+    assert {"torch", "diffusers", "transformers", "gradio", "poselib", "numba", "usd-core"} <= requirements
     assert "anyviews" not in requirements and "pytest" not in requirements
     assert b"Apache License" in files["LICENSE"]
 

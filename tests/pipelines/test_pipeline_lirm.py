@@ -13,7 +13,7 @@ from anyviews.cameras import Cameras
 from anyviews.environment import Environment
 from anyviews.formats.mesh_files import read_mesh
 from anyviews.geometry.similarity import Similarity
-from anyviews.models.lirm import LIRMImageProcessor, ObjectFrame
+from anyviews.models.lirm import LIRMConfig, LIRMImageProcessor, ObjectFrame
 from anyviews.pipelines.output_lirm import LIRMAsset
 from anyviews.pipelines.pipeline_lirm import LIRMPipeline, farthest_order, photo_sets
 
@@ -179,6 +179,19 @@ def test_a_checkpoint_of_the_model_alone_is_enough(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="needs one of type 'lirm'"):
         LIRMPipeline.from_pretrained(tmp_path)
+
+
+def test_a_model_alone_is_looked_for_where_it_was_asked_for(tmp_path, monkeypatch):
+    asked, read = [], LIRMConfig.get_config_dict
+    small_model().save_pretrained(tmp_path)
+
+    def record(name, **options):
+        asked.append(options)
+        return read(name, **options)
+
+    monkeypatch.setattr(LIRMConfig, "get_config_dict", record)
+    LIRMPipeline.from_pretrained(tmp_path, revision="v2", local_files_only=True)
+    assert {"revision": "v2", "local_files_only": True} in asked
 
 
 def test_sets_are_of_nearly_one_size_and_hold_every_photo_once():

@@ -235,6 +235,14 @@ class Painter(DiffusionPipeline):
         return Era3DPipelineOutput(views, views, None, given)
 
 
+def test_offloading_reaches_the_generator_too():
+    pipe = build()
+    expected = call(pipe)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert hasattr(pipe.reconstructor, "_hf_hook") and hasattr(pipe.multiview.unet, "_hf_hook")
+    same(call(pipe).gaussians, expected.gaussians)
+
+
 def test_another_generator_takes_part():
     painter = Painter()
     pipe = MVBoostPipeline(painter, build().reconstructor, view_azimuths=painter.azimuths)
