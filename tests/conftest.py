@@ -15,6 +15,7 @@ def pytest_configure() -> None:
     """One thread per worker: with as many workers as cores, more threads only make them wait for each other."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
+        os.environ["NUMBA_NUM_THREADS"] = "1"  # numba's number becomes torch's with the first loop in parallel
 
 
 @pytest.fixture(autouse=True)

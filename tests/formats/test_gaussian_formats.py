@@ -59,6 +59,21 @@ def test_what_is_read_back_looks_the_same(tmp_path, ending, degree, decibels):
     assert peak_signal_to_noise(read(path), found) > decibels + 5
 
 
+@every_format
+def test_torch_keeps_its_number_of_threads(tmp_path, ending):
+    """numba sets that of the whole process, on which small tensors then wait."""
+    write, read = FORMATS[ending]
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            write(random_gaussians(0, 20, degree=1), tmp_path / f"{count}{ending}")
+            read(tmp_path / f"{count}{ending}")
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_ply_looks_exactly_the_same(tmp_path):
     gaussians = random_gaussians(5, 300, 3)
     write_gaussian_ply(gaussians, tmp_path / "a.ply")

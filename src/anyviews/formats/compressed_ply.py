@@ -14,7 +14,7 @@ from ..gaussians import Gaussians
 from .files import new_file
 from .ply_table import PlyHeader, read_ply_header, read_ply_tables
 from .raw_gaussians import from_raw, to_raw
-from .spz import gsply_data, raw_of_gsply
+from .spz import gsply_data, raw_of_gsply, threads_of_torch
 
 
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
@@ -47,7 +47,9 @@ def write_compressed_ply(gaussians: Gaussians, path: Path | str, overwrite: bool
     raw = to_raw(gaussians)
     order = curve_order(raw.means)
     raw = raw._replace(log_scales=raw.log_scales.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE))
-    content = gsply.compress_to_bytes(gsply_data(type(raw)(*(values[order] for values in raw))))
+    data = gsply_data(type(raw)(*(values[order] for values in raw)))
+    with threads_of_torch():
+        content = gsply.compress_to_bytes(data)
     with new_file(path, overwrite) as temporary:
         temporary.write_bytes(content)
 
@@ -65,7 +67,8 @@ def read_compressed_ply(path: Path | str) -> Gaussians:
     # gsply does not compare the header with the length of the file
     read_ply_tables(path)
     try:
-        data = gsply.decompress_from_bytes(Path(path).read_bytes())
+        with threads_of_torch():
+            data = gsply.decompress_from_bytes(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as compressed PLY: {error}") from None
     return from_raw(raw_of_gsply(data), path)

@@ -4,7 +4,9 @@ The format's axes are those of OpenGL (y up, z backward), while Gaussians here a
 turned by half a turn about x on the way in and out, as the format's specification asks and gsply does not.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -49,7 +51,8 @@ def write_spz(gaussians: Gaussians, path: Path | str, overwrite: bool = False) -
         )
     data = gsply_data(to_raw(gaussians.transform(HALF_TURN)))
     with new_file(path, overwrite) as temporary:
-        gsply.write_spz(temporary, data, fractional_bits=min(bits, MAX_FRACTIONAL_BITS))
+        with threads_of_torch():
+            gsply.write_spz(temporary, data, fractional_bits=min(bits, MAX_FRACTIONAL_BITS))
 
 
 def read_spz(path: Path | str) -> Gaussians:
@@ -63,12 +66,23 @@ def read_spz(path: Path | str) -> Gaussians:
     import gsply
 
     try:
-        data = gsply.read_spz(path)
+        with threads_of_torch():
+            data = gsply.read_spz(path)
     except ValueError as error:
         if "zstandard" in str(error):
             raise ImportError(f"{path} is .spz version 4, which needs: pip install zstandard") from None
         raise ValueError(f"{path} cannot be read as .spz: {error}") from None
     return from_raw(raw_of_gsply(data), path).transform(HALF_TURN)
+
+
+@contextlib.contextmanager
+def threads_of_torch() -> Iterator[None]:
+    """Keep torch's number of threads: gsply's loops run on numba's, which sets that of all OpenMP in the process."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def gsply_data(raw: RawGaussians):
