@@ -149,6 +149,7 @@ def test_an_untrained_model_shows_hull_and_colours_of_all_sets(tmp_path, monkeyp
     points = torch.cartesian_prod(grid, grid, grid)[None]
     on_grid = model.signed_distances_on_grid(planes, grid).view(1, -1, 1)
     torch.testing.assert_close(on_grid, model.query(planes, points).sdf, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.signed_distances(planes, points)[..., None], model.query(planes, points).sdf)
     monkeypatch.setattr(occupancy_lirm, "SMALLEST_INTERPOLATED", 64)
     fine = torch.linspace(-0.5, 0.5, 65)
     found, points = model.signed_distances_on_grid(planes, fine)[0], torch.cartesian_prod(fine, fine, fine)[None]

@@ -207,6 +207,10 @@ class LIRMDecoders(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.blend = LIRMBlend(width) if config.use_photos else None
 
+    def project_distances(self, planes: LIRMPlanes) -> LIRMTables:
+        """Apply the first layer of the distance alone, where nothing else is asked for."""
+        return LIRMTables({"sdf": self.heads["sdf"].project(planes.planes)}, len(planes), photos=planes.photos)
+
     def project(self, planes: LIRMPlanes) -> LIRMTables:
         """Apply the first layers to planes and panoramas."""
         tables = {name: head.project(planes.planes) for name, head in self.heads.items()}

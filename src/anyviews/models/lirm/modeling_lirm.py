@@ -250,7 +250,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
     ) -> Float[Tensor, "batch points"]:
         """Signed distances alone, see `query`."""
         with self._in_float32(points):
-            tables = self.decoders.project(planes)
+            tables = self.decoders.project_distances(planes)
             [(some, _, objects)] = ray_chunks(points, points, None)
             first = self.decoders.first_distances(tables, some, objects)
             found = self.decoders.signed_distances(tables, self.decoders.corners(some, objects), first)
@@ -265,7 +265,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
         This takes a fraction of the time of `query`, because nothing is looked up point by point.
         """
         with self._in_float32(coordinates):
-            return distances_on_grid(self.decoders, self.decoders.project(planes), coordinates)
+            return distances_on_grid(self.decoders, self.decoders.project_distances(planes), coordinates)
 
     @torch.no_grad()
     def find_occupancy(
@@ -293,7 +293,7 @@ class LIRMModel(StrictLoadingMixin, PreTrainedModel):
             )
         distance = self._settings(samples, sharpness).invisible_distance(self.config.box_radius)
         with self._in_float32(planes.planes):
-            return find_occupancy(self.decoders, self.decoders.project(planes), resolution, distance)
+            return find_occupancy(self.decoders, self.decoders.project_distances(planes), resolution, distance)
 
     def render(
         self,
