@@ -20,8 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 INTRODUCTION = """# Benchmarks
 
 All shipped checkpoints, by the variant of each that its protocol ranks scenes by, beside the best baseline of each
-metric. They were trained for one to one and a half hours each on at most two CPU cores, to show that the whole path works;
-nothing here is competitive with the papers' models. `python utils/benchmarks_page.py` writes this page from the
+metric. They were trained for one to one and a half hours each on at most two CPU cores, to show that the whole path
+works; nothing here is competitive with the papers' models. `python utils/benchmarks_page.py` writes this page from the
 reports in `checkpoints/*/evaluation.json`; [evaluation.md](evaluation.md) says how these are made, and the cards in
 `model_cards` have all tables.
 """
